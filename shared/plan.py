@@ -1,0 +1,114 @@
+"""From a spec to its jobs and runs, what they will cost, and whether that is within an operator's bounds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from shared.catalog.layers import Cost, cost
+from shared.errors import FieldProblem
+from shared.settings import Settings
+from shared.spec import ExperimentSpec
+
+# Orders of magnitude of one core: they size jobs and never reach a result.
+STEP_OVERHEAD_S = 3e-4
+FLOPS_PER_S = 3e10
+# A job should take neither split seconds nor hours, and small experiments should still keep several cores busy.
+TARGET_JOB_S = 10.0
+BACKWARD_AND_FORWARD = 3
+# Weights, gradients and two moments of Adam.
+NUMBERS_PER_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One network to train; `position` is its place in every listing of the experiment."""
+
+    activation: str
+    rate: float
+    seed: int
+    position: int
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A fixed set of seeds of one activation with all their rates."""
+
+    activation: str
+    seeds: tuple[int, ...]
+    runs: tuple[PlannedRun, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of an experiment and the estimated cost."""
+
+    jobs: tuple[PlannedJob, ...]
+    num_epochs: int
+    training_flops: float
+    memory_bytes: int
+
+    @property
+    def num_runs(self) -> int:
+        """Networks that will be trained."""
+        return sum(len(job.runs) for job in self.jobs)
+
+    @property
+    def num_metric_rows(self) -> int:
+        """Rows of per-epoch metrics that will be stored."""
+        return self.num_runs * self.num_epochs
+
+
+def plan(spec: ExperimentSpec) -> Plan:
+    """Split a resolved spec into jobs; the same spec always gives the same plan."""
+    network = cost(spec.architecture.layers(spec.dataset.input_shape, spec.num_outputs), spec.dataset.input_shape)
+    jobs = tuple(_jobs(spec, _seeds_per_job(spec, network)))
+    flops_per_run = spec.training.epochs * spec.dataset.train_size * network.forward_flops * BACKWARD_AND_FORWARD
+    num_runs = len(spec.activations) * len(spec.rates) * spec.num_seeds
+    largest_job = max(len(job.runs) for job in jobs)
+    return Plan(jobs, spec.training.epochs, float(flops_per_run * num_runs), _memory(spec, network, largest_job))
+
+
+def _seeds_per_job(spec: ExperimentSpec, network: Cost) -> int:
+    training = spec.training
+    num_steps = training.epochs * ceil(spec.dataset.train_size / training.batch_size)
+    step_s = STEP_OVERHEAD_S + training.batch_size * network.forward_flops * BACKWARD_AND_FORWARD / FLOPS_PER_S
+    seed_s = num_steps * step_s * len(spec.rates)
+    num_jobs = min(spec.num_seeds, ceil(spec.num_seeds * seed_s / TARGET_JOB_S))
+    return ceil(spec.num_seeds / num_jobs)
+
+
+def _jobs(spec: ExperimentSpec, seeds_per_job: int) -> Iterator[PlannedJob]:
+    num_rates, num_seeds = len(spec.rates), spec.num_seeds
+    for a, activation in enumerate(spec.activations):
+        for first in range(0, num_seeds, seeds_per_job):
+            seeds = tuple(range(first, min(first + seeds_per_job, num_seeds)))
+            runs = tuple(
+                PlannedRun(activation.name, rate, seed, position=(a * num_rates + r) * num_seeds + seed)
+                for seed in seeds
+                for r, rate in enumerate(spec.rates)
+            )
+            yield PlannedJob(activation.name, seeds, runs)
+
+
+def _memory(spec: ExperimentSpec, network: Cost, num_members: int) -> int:
+    number_bytes = 8 if spec.training.precision == "float64" else 4
+    examples = (spec.dataset.train_size + spec.dataset.val_size) * spec.dataset.example_bytes
+    weights = network.num_parameters * NUMBERS_PER_PARAMETER * num_members * number_bytes
+    batch = 2 * spec.training.batch_size * network.activation_numbers * number_bytes
+    # Every member may hold a dirty copy of the training rows.
+    return examples * (1 + num_members) + weights + batch
+
+
+def budget_problems(planned: Plan, settings: Settings) -> list[FieldProblem]:
+    """What of a plan is beyond the operator's bounds; empty when it may run."""
+    bounds = (
+        (planned.num_runs, settings.max_runs, "runs", "/num_seeds"),
+        (planned.num_metric_rows, settings.max_metric_rows, "runs x epochs", "/training/epochs"),
+        (planned.training_flops, settings.max_training_flops, "estimated training FLOPs", "/training/epochs"),
+        (planned.memory_bytes, settings.max_memory_bytes, "estimated bytes of memory in one process", "/architecture"),
+    )
+    return [
+        FieldProblem(f"{value:.4g} {what}; this service allows at most {limit:.4g}", "over_budget", pointer=pointer)
+        for value, limit, what, pointer in bounds
+        if value > limit
+    ]

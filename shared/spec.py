@@ -1,0 +1,229 @@
+"""The experiment spec: what a client posts, checked, and resolved to every last default."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from shared.catalog.activations import AnyActivation, ReLU
+from shared.catalog.architectures import AnyArchitecture, Mlp
+from shared.catalog.base import ClosedModel, suggestion
+from shared.catalog.corruptions import AnyCorruption, Gaussian, num_corrupted
+from shared.catalog.datasets import DATASETS, AnyDataset
+from shared.catalog.datasets.fbm import Fbm
+from shared.catalog.layers import cost
+from shared.catalog.losses import LOSSES, LossName
+from shared.catalog.optimizers import Adam, AnyOptimizer
+from shared.catalog.presets import PRESETS, STUDY_ACTIVATIONS
+from shared.catalog.schedules import AnySchedule, Constant
+from shared.errors import FieldProblem, InvalidSpecError
+
+MetricName = Literal["loss", "accuracy"]
+SCORE_PATTERN = r"^(final|best|last5|epoch:[1-9][0-9]{0,4})$"
+
+
+class Training(ClosedModel):
+    """How every network of the experiment is trained."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    loss: LossName = "mse"
+    optimizer: AnyOptimizer = Adam()
+    schedule: AnySchedule = Constant()
+    precision: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`cuda` waits for a worker with a GPU.")
+    engine: Literal["auto", "serial"] = Field("auto", description="`serial` trains one network at a time.")
+
+
+class Margin(ClosedModel):
+    """The degradation that is declared too small to matter, in the metric's own unit."""
+
+    loss: Annotated[float, Field(gt=0)] | None = None
+    accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class ExperimentSpec(ClosedModel):
+    """One comparison: every activation, clean and at each rate of dirt, over the same seeds."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "experiment"
+    dataset: AnyDataset = Fbm()
+    corruption: AnyCorruption = Gaussian()
+    architecture: AnyArchitecture = Mlp()
+    activations: Annotated[tuple[AnyActivation, ...], Field(strict=False, min_length=1, max_length=100)] = (ReLU(),)
+    training: Training = Training()
+    num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
+    base_seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    metric: MetricName | None = None
+    score: Annotated[str, Field(pattern=SCORE_PATTERN)] = "final"
+    margin: Margin | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("the name must be one line of printable characters")
+        return name
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """All rates that are trained: 0 (clean), then the dirty ones."""
+        return (0.0, *self.corruption.rates)
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's last layer."""
+        return self.dataset.num_classes or 1
+
+
+def resolve(document: object) -> ExperimentSpec:
+    """Merge a posted document with its preset and its data set's defaults, and check all of it.
+
+    Args:
+        document: decoded JSON. Fields beside `preset` override it by JSON merge patch (RFC 7396), except that lists,
+            and objects whose `kind` changes, replace the preset's.
+    Raises: InvalidSpecError: with a JSON pointer for each thing that is wrong.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidSpecError([FieldProblem("the spec must be a JSON object", "object_type", pointer="")])
+    try:
+        merged = _with_defaults(document)
+        spec = ExperimentSpec.model_validate(merged)
+    except RecursionError:
+        raise InvalidSpecError([FieldProblem("the spec is nested too deeply", "too_deep", pointer="")]) from None
+    except ValidationError as error:
+        raise InvalidSpecError(_field_problems(error, merged)) from None
+    problems = _misfits(spec)
+    if problems:
+        raise InvalidSpecError(problems)
+    metric = spec.metric or ("accuracy" if spec.dataset.task == "classification" else "loss")
+    return spec.model_copy(update={"metric": metric})
+
+
+def _with_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
+    overrides = dict(document)
+    preset_name = overrides.pop("preset", None)
+    base: Mapping[str, Any] = {}
+    if preset_name is not None:
+        if not isinstance(preset_name, str) or preset_name not in PRESETS:
+            hint = suggestion(str(preset_name), list(PRESETS))
+            raise InvalidSpecError([FieldProblem(f"this preset does not exist; {hint}", "unknown_preset", "/preset")])
+        base = {"name": preset_name, **PRESETS[preset_name].spec}
+    merged = merge_patch(base, overrides)
+    dataset = merged.setdefault("dataset", {"kind": "fbm"})
+    kind = dataset.get("kind") if isinstance(dataset, dict) else None
+    if not isinstance(kind, str) or kind not in DATASETS:
+        return merged  # validation says what is wrong with it
+    defaults = {"name": kind, "activations": list(STUDY_ACTIVATIONS), **DATASETS[kind].defaults}
+    return merge_patch(defaults, merged)
+
+
+def merge_patch(target: object, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7396, except that an object whose `kind` changes replaces the target's."""
+    changes_kind = isinstance(target, Mapping) and "kind" in patch and patch["kind"] != target.get("kind")
+    result = copy.copy(dict(target)) if isinstance(target, Mapping) and not changes_kind else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            result[key] = merge_patch(result.get(key), value)
+        else:
+            result[key] = value
+    return result
+
+
+def _field_problems(error: ValidationError, document: object) -> list[FieldProblem]:
+    details = error.errors()
+    # A list whose items are wrong is also called too short, by the items that did not get in.
+    wrong_lists = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    real = [detail for detail in details if not (detail["type"] == "too_short" and detail["loc"] in wrong_lists)]
+    return [_field_problem(detail, document) for detail in real]
+
+
+def _field_problem(error: Any, document: object) -> FieldProblem:
+    pointer = pointer_to(error["loc"], document, inside=error["type"] == "unknown_kind")
+    detail = error["msg"].removeprefix("Value error, ").replace("Tuple should", "List should")
+    if error["type"] == "extra_forbidden":
+        detail = "this field does not exist; GET /catalog and /docs list the fields that do"
+    return FieldProblem(detail, error["type"], pointer=pointer)
+
+
+def pointer_to(loc: Sequence[str | int], document: object, *, inside: bool = False) -> str:
+    """The JSON pointer (RFC 6901) of pydantic's `loc`, without the union tags that the document does not contain.
+
+    Args:
+        inside: the fault is the object's `kind`, not the object.
+    """
+    parts: list[str | int] = []
+    here: Any = document
+    for step in loc:
+        if isinstance(here, Mapping) and step not in here and step == here.get("kind"):
+            continue
+        if isinstance(here, str) and step == here:  # the tag of a bare kind
+            continue
+        parts.append(step)
+        in_list = isinstance(here, list | tuple) and isinstance(step, int) and step < len(here)
+        here = here[step] if in_list else here.get(str(step)) if isinstance(here, Mapping) else None
+    if inside and isinstance(here, Mapping):
+        parts.append("kind")
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    """What is fine by itself but does not fit the rest."""
+    checks = (_corruption_misfits, _training_misfits, _architecture_misfits, _label_misfits, _analysis_misfits)
+    return [problem for check in checks for problem in check(spec)]
+
+
+def _corruption_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    task, corruption = spec.dataset.task, spec.corruption
+    if not corruption.fits(task):
+        fitting = "gaussian" if task == "regression" else "symmetric"
+        detail = f"'{corruption.kind}' does not fit a {task} data set such as '{spec.dataset.kind}'; use '{fitting}'"
+        return [FieldProblem(detail, "misfit", pointer="/corruption/kind")]
+    detail = "at this rate not a single training row would be corrupted; raise it or 'dataset.train_size'"
+    return [
+        FieldProblem(detail, "misfit", pointer=f"/corruption/rates/{index}")
+        for index, rate in enumerate(corruption.rates)
+        if num_corrupted(rate, spec.dataset.train_size) == 0
+    ]
+
+
+def _training_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    problems = []
+    task, training = spec.dataset.task, spec.training
+    if LOSSES[training.loss].task != task:
+        allowed = ", ".join(f"'{kind}'" for kind, loss in LOSSES.items() if loss.task == task)
+        problems.append(FieldProblem(f"a {task} data set needs one of {allowed}", "misfit", pointer="/training/loss"))
+    if training.batch_size == 1 and spec.architecture.normalises_batches:
+        detail = "batch normalisation needs batches of at least 2 examples"
+        problems.append(FieldProblem(detail, "misfit", pointer="/training/batch_size"))
+    return problems
+
+
+def _architecture_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    try:
+        cost(spec.architecture.layers(spec.dataset.input_shape, spec.num_outputs), spec.dataset.input_shape)
+    except ValueError as error:
+        return [FieldProblem(str(error), "misfit", pointer="/architecture")]
+    return []
+
+
+def _label_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    labels = [activation.name for activation in spec.activations]
+    detail = "another activation has this label already; give one of them a 'label' of its own"
+    return [
+        FieldProblem(detail, "duplicate_label", pointer=f"/activations/{index}")
+        for index, label in enumerate(labels)
+        if label in labels[:index]
+    ]
+
+
+def _analysis_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    problems = []
+    if spec.metric == "accuracy" and spec.dataset.task == "regression":
+        problems.append(FieldProblem("a regression data set has no accuracy; use 'loss'", "misfit", pointer="/metric"))
+    if spec.score.startswith("epoch:") and int(spec.score.removeprefix("epoch:")) > spec.training.epochs:
+        detail = f"there are only {spec.training.epochs} epochs"
+        problems.append(FieldProblem(detail, "misfit", pointer="/score"))
+    return problems

@@ -1,0 +1,133 @@
+"""The doorbell: Celery messages that tell workers which jobs wait. Losing one loses nothing but time.
+
+The jobs table is the truth. A job is `dispatched` once its message was sent; the reconciler sends again what nobody
+answered while a worker was idle, so the broker may forget everything at any time.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from celery import Celery
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from shared.settings import Settings
+from shared.store.db import Database
+from shared.store.rows import changed_rows
+from shared.store.states import LEASED_JOB, JobState
+from shared.store.tables import Job, Worker
+from shared.store.types import ago, now
+
+log = structlog.get_logger(__name__)
+
+TRAIN_TASK = "actrobust.train"
+QUEUES = {"any": "actrobust.any", "cuda": "actrobust.cuda"}
+# A worker that has not been heard of for this long offers no slots.
+WORKER_SILENCE_S = 30.0
+# A message that an idle worker has not answered by then is lost.
+UNANSWERED_S = 5.0
+
+
+@lru_cache(maxsize=4)
+def celery_app(broker_url: str) -> Celery:
+    """The Celery application of a broker: JSON only, early acknowledgement, no result backend."""
+    app = Celery("actrobust", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        result_backend=None,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        task_default_queue=QUEUES["any"],
+        task_create_missing_queues=True,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10, "max_retries": 1},
+        task_publish_retry=False,
+    )
+    return app
+
+
+def dispatch(database: Database, settings: Settings) -> int:
+    """Send messages for waiting jobs, at most about twice the worker slots outstanding; the number sent.
+
+    A broker that is away is logged and otherwise ignored: the jobs stay pending.
+    """
+    with database.write() as session:
+        jobs = [*_take_pending(session), *_take_unanswered(session)]
+    for position, (job_id, device) in enumerate(jobs):
+        try:
+            _ring(settings, job_id, device)
+        except Exception as error:  # noqa: BLE001 (whatever the broker's client raises, the job must go back)
+            log.warning("broker away, jobs stay pending", error=str(error), jobs=len(jobs) - position)
+            _put_back(database, [job_id for job_id, _ in jobs[position:]])
+            return position
+    return len(jobs)
+
+
+def _ring(settings: Settings, job_id: str, device: str) -> None:
+    app = celery_app(settings.effective_broker_url)
+    app.send_task(TRAIN_TASK, args=[job_id], queue=QUEUES[device], retry=False, ignore_result=True)
+
+
+def _slots(session: Session) -> int:
+    alive = Worker.heartbeat_at > ago(WORKER_SILENCE_S)
+    return session.scalar(select(func.coalesce(func.sum(Worker.slots), 0)).where(alive)) or 0
+
+
+def _count(session: Session, *states: JobState) -> int:
+    return session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(states))) or 0
+
+
+def _take_pending(session: Session) -> list[tuple[str, str]]:
+    room = 2 * max(1, _slots(session)) - _count(session, JobState.DISPATCHED)
+    if room <= 0:
+        return []
+    waiting = select(Job.id).where(Job.state == JobState.PENDING).order_by(Job.id).limit(room)
+    return _mark_dispatched(session, waiting.with_for_update(skip_locked=True), JobState.PENDING)
+
+
+def _take_unanswered(session: Session) -> list[tuple[str, str]]:
+    idle = _slots(session) - _count(session, *LEASED_JOB)
+    if idle <= 0:
+        return []
+    waiting = (
+        select(Job.id)
+        .where(Job.state == JobState.DISPATCHED, Job.dispatched_at < ago(UNANSWERED_S))
+        .order_by(Job.id)
+        .limit(idle)
+    )
+    return _mark_dispatched(session, waiting.with_for_update(skip_locked=True), JobState.DISPATCHED)
+
+
+def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tuple[str, str]]:
+    job_ids = list(session.scalars(query))
+    statement = (
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == state)
+        .values(state=JobState.DISPATCHED, dispatched_at=now())
+        .returning(Job.id, Job.device)
+    )
+    marked = session.execute(statement, execution_options={"synchronize_session": False}).tuples()
+    return sorted((job_id, device) for job_id, device in marked)
+
+
+def _put_back(database: Database, job_ids: list[str]) -> None:
+    with database.write() as session:
+        statement = update(Job).where(Job.id.in_(job_ids), Job.state == JobState.DISPATCHED)
+        changed_rows(session, statement.values(state=JobState.PENDING, dispatched_at=None))
+
+
+def broker_answers(settings: Settings) -> bool:
+    """Whether the broker takes connections just now."""
+    try:
+        with celery_app(settings.effective_broker_url).connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+    except Exception:  # noqa: BLE001 (each transport raises its own; the question has two answers)
+        return False
+    return True

@@ -1,0 +1,237 @@
+"""The queue, whose truth is the jobs table: claim, renew, commit, and every way in which a job leaves a worker.
+
+Each transition is one guarded UPDATE. A worker holds a job by its token; whoever's token is old writes nothing.
+Definition of the states: `states.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from shared.errors import LeaseLostError
+from shared.store.repository import end_runs, finish_if_done
+from shared.store.rows import changed_rows
+from shared.store.states import LEASED_JOB, WAITING_JOB, ExperimentState, JobState, Outcome, RunState
+from shared.store.tables import EpochMetrics, Experiment, Job, Run
+from shared.store.types import ago, now
+
+
+class ConflictingMetricsError(Exception):
+    """An epoch was measured twice with different results: a fault of ours that nobody may overlook."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A job in a worker's hands: every write names the job and this token."""
+
+    job_id: str
+    token: int
+
+
+@dataclass(frozen=True)
+class MetricsRow:
+    """One row of epoch_metrics; None where a number does not exist or is not finite."""
+
+    run_id: str
+    epoch: int
+    train_loss: float | None = None
+    val_loss: float | None = None
+    train_accuracy: float | None = None
+    val_accuracy: float | None = None
+    val_loss_a: float | None = None
+    val_accuracy_a: float | None = None
+    memorization: float | None = None
+    recovery: float | None = None
+    nonfinite: str | None = None
+
+
+def claim(session: Session, job_id: str, worker_id: str) -> Lease | None:
+    """Take a waiting job by compare-and-set; None when somebody else has it or it is over."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(WAITING_JOB))
+        .values(
+            state=JobState.RUNNING, token=Job.token + 1, worker_id=worker_id,
+            claimed_at=now(), heartbeat_at=None, dispatched_at=None,
+        )
+        .returning(Job.token)
+    )  # fmt: skip
+    token = session.scalar(statement, execution_options={"synchronize_session": False})
+    return None if token is None else Lease(job_id, token)
+
+
+def mark_running(session: Session, lease: Lease) -> None:
+    """Let the job's runs and, with its first job, the experiment be seen as running."""
+    job = session.get_one(Job, lease.job_id)
+    experiment = session.scalar(select(Experiment).where(Experiment.id == job.experiment_id).with_for_update())
+    if experiment is not None and experiment.state == ExperimentState.QUEUED:
+        experiment.state = ExperimentState.RUNNING
+        moment = datetime.now(UTC)
+        experiment.started_at = experiment.started_at or moment
+        experiment.running_since = moment
+        done = select(func.coalesce(func.sum(Run.epoch), 0)).where(Run.experiment_id == job.experiment_id)
+        experiment.epochs_before = session.scalar(done) or 0
+    changed_rows(
+        session,
+        update(Run).where(Run.job_id == lease.job_id, Run.state == RunState.PENDING).values(state=RunState.RUNNING),
+    )
+
+
+def _guarded(lease: Lease, *states: JobState) -> Any:
+    return update(Job).where(Job.id == lease.job_id, Job.token == lease.token, Job.state.in_(states))
+
+
+def renew(session: Session, lease: Lease) -> None:
+    """Prolong the lease.
+
+    Raises: LeaseLostError: the job was cancelled, or passed to somebody else.
+    """
+    if changed_rows(session, _guarded(lease, JobState.RUNNING).values(heartbeat_at=now())) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+
+
+def fix_numerics(session: Session, lease: Lease, numerics: dict[str, Any]) -> dict[str, Any]:
+    """Store what was decided at the first claim; later claims get that back instead of their own."""
+    renew(session, lease)
+    job = session.get_one(Job, lease.job_id)
+    if job.numerics is None:
+        job.numerics = numerics
+    return job.numerics
+
+
+def describe_runs(session: Session, lease: Lease, facts: Sequence[dict[str, Any]]) -> None:
+    """Store null scores, realised rate and mask hash of each run; each fact holds the run's `id`."""
+    renew(session, lease)
+    session.execute(update(Run), list(facts))
+
+
+def commit_epoch(session: Session, lease: Lease, rows: Sequence[MetricsRow], *, diverged: Sequence[str] = ()) -> None:
+    """Renew the lease and write one epoch of a population, each (run, epoch) once.
+
+    Args:
+        diverged: ids of the runs that ended with this epoch because something was no longer finite.
+    Raises: LeaseLostError; ConflictingMetricsError: a row is there already with other numbers.
+    """
+    renew(session, lease)
+    if not rows:
+        return
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values = [asdict(row) for row in rows]
+    statement = insert(EpochMetrics).values(values).on_conflict_do_nothing().returning(EpochMetrics.run_id)
+    num_inserted = len(session.execute(statement).all())
+    if num_inserted < len(rows):
+        _check_same(session, rows)
+    run_ids = [row.run_id for row in rows]
+    changed_rows(session, update(Run).where(Run.id.in_(run_ids)).values(epoch=rows[0].epoch))
+    if diverged:
+        values_diverged = {"state": RunState.SUCCEEDED, "outcome": Outcome.DIVERGED}
+        changed_rows(session, update(Run).where(Run.id.in_(diverged)).values(values_diverged))
+
+
+def _check_same(session: Session, rows: Sequence[MetricsRow]) -> None:
+    for row in rows:
+        stored = session.get_one(EpochMetrics, (row.run_id, row.epoch))
+        if any(getattr(stored, name) != value for name, value in asdict(row).items()):
+            raise ConflictingMetricsError(f"run {row.run_id}, epoch {row.epoch}: stored and new metrics differ")
+
+
+def save_checkpoint(session: Session, lease: Lease, checkpoints: list[dict[str, Any]]) -> None:
+    """Point the job at its checkpoints, newest first.
+
+    Raises: LeaseLostError.
+    """
+    statement = _guarded(lease, JobState.RUNNING).values(checkpoints=checkpoints, heartbeat_at=now())
+    if changed_rows(session, statement) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+
+
+def rewind(session: Session, lease: Lease, epoch: int) -> None:
+    """Forget everything measured after `epoch`, where the checkpoint stands, so that a curve has one lineage."""
+    renew(session, lease)
+    run_ids = select(Run.id).where(Run.job_id == lease.job_id)
+    changed_rows(session, delete(EpochMetrics).where(EpochMetrics.run_id.in_(run_ids), EpochMetrics.epoch > epoch))
+    later = update(Run).where(Run.job_id == lease.job_id, Run.epoch > epoch)
+    changed_rows(session, later.values(epoch=epoch, state=RunState.RUNNING, outcome=None))
+
+
+def complete(session: Session, lease: Lease) -> None:
+    """All runs of the job are trained.
+
+    Raises: LeaseLostError.
+    """
+    _leave(session, lease, JobState.SUCCEEDED, JobState.RUNNING)
+    open_runs = update(Run).where(Run.job_id == lease.job_id, Run.state == RunState.RUNNING)
+    changed_rows(session, open_runs.values(state=RunState.SUCCEEDED, outcome=Outcome.OK))
+    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+
+
+def fail(session: Session, lease: Lease, reason: str) -> None:
+    """The job cannot be done: its training raised an error that would come again."""
+    _leave(session, lease, JobState.FAILED, JobState.RUNNING, error=reason)
+    end_runs(session, [lease.job_id], RunState.FAILED)
+    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+
+
+def confirm_cancelled(session: Session, lease: Lease) -> bool:
+    """Stop a job that was flagged; False when it was not flagged but passed to somebody else."""
+    try:
+        _leave(session, lease, JobState.CANCELLED, JobState.CANCELLING)
+    except LeaseLostError:
+        return False
+    end_runs(session, [lease.job_id], RunState.CANCELLED)
+    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+    return True
+
+
+def _leave(session: Session, lease: Lease, to: JobState, *states: JobState, error: str | None = None) -> None:
+    # The experiment is locked before its job, as everywhere, so that two last jobs cannot wait for each other.
+    experiment_id = select(Job.experiment_id).where(Job.id == lease.job_id).scalar_subquery()
+    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+    statement = _guarded(lease, *states).values(state=to, error=error, finished_at=now())
+    if changed_rows(session, statement) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+
+
+def release(session: Session, lease: Lease) -> bool:
+    """Hand a job back while draining: it waits again from its checkpoint, and nothing counts as lost."""
+    statement = _guarded(lease, JobState.RUNNING).values(state=JobState.PENDING, worker_id=None, dispatched_at=None)
+    return changed_rows(session, statement) == 1
+
+
+def silent_jobs(session: Session, ttl_s: float) -> list[tuple[str, str]]:
+    """(job id, experiment id) of the leases whose worker has said nothing for longer than `ttl_s`."""
+    silent = select(Job.id, Job.experiment_id).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).order_by(Job.id)
+    return [(job_id, experiment_id) for job_id, experiment_id in session.execute(silent).tuples()]
+
+
+def _silent_for(ttl_s: float) -> ColumnElement[bool]:
+    # Before the first heartbeat the claim itself is the sign of life.
+    return func.coalesce(Job.heartbeat_at, Job.claimed_at) < ago(ttl_s)
+
+
+def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max_losses: int) -> bool:
+    """Take a job back from a worker that is still silent; False when it was heard of meanwhile.
+
+    A job that lost `max_losses` workers is failed: it would take down the next ones too.
+    """
+    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+    is_last, was_flagged = Job.losses + 1 >= max_losses, Job.state == JobState.CANCELLING
+    values = {
+        "state": case((was_flagged, JobState.CANCELLED), (is_last, JobState.FAILED), else_=JobState.PENDING),
+        "error": case((is_last, f"its worker was lost {max_losses} times, perhaps for want of memory"), else_=None),
+        "finished_at": case((was_flagged | is_last, now()), else_=None),
+        "losses": Job.losses + 1, "worker_id": None, "dispatched_at": None,
+    }  # fmt: skip
+    statement = update(Job).where(Job.id == job_id, Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).values(values)
+    if changed_rows(session, statement) == 0:
+        return False
+    state = session.scalar(select(Job.state).where(Job.id == job_id))
+    if state in {JobState.FAILED, JobState.CANCELLED}:
+        end_runs(session, [job_id], RunState(state))
+        finish_if_done(session, experiment_id)
+    return True
