@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     worker_processes: int | None = Field(
         None, ge=1, le=1024, description="Training processes of one worker; one per core when unset."
     )
+    worker_device: Literal["cpu", "cuda"] = Field("cpu", description="`cuda` also takes the jobs that ask for a GPU.")
     lease_ttl_s: float = Field(30.0, gt=0, description="A job whose worker was silent for longer is taken back.")
     reconcile_interval_s: float = Field(2.0, gt=0, description="Pause between two sweeps of the reconciler.")
     checkpoint_interval_s: float = Field(5.0, ge=0, description="Training time between two checkpoints of a job.")

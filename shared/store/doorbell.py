@@ -47,7 +47,15 @@ def celery_app(broker_url: str) -> Celery:
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10, "max_retries": 1},
+        broker_transport_options={
+            "socket_connect_timeout": 2,
+            "socket_timeout": 10,
+            # A broker that is away shall be found out at once: the reconciler tries again anyway.
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },  # fmt: skip
         task_publish_retry=False,
     )
     return app

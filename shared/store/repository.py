@@ -1,11 +1,14 @@
 """Experiments and their runs: all SQL that the API needs but for the metrics. Callers hold the transaction."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Text, case, cast, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from shared.errors import ConflictError, NotFoundError
@@ -25,6 +28,8 @@ from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, R
 from shared.store.types import new_id, now
 
 METRICS_PER_PURGE = 5_000
+# PostgreSQL's code for a lock that could not be had within lock_timeout.
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class ExperimentFilter:
     activations: Sequence[str] = ()
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs a listing holds; empty fields let everything through. `activations` are labels."""
+
+    activations: Sequence[str] = ()
+    rates: Sequence[float] = ()
+    seeds: Sequence[int] = ()
+    states: Sequence[str] = ()
 
 
 def create_experiment(session: Session, spec: ExperimentSpec, plan: Plan, provenance: dict[str, Any]) -> Experiment:
@@ -157,23 +172,55 @@ def progress_of(session: Session, experiments: Sequence[Experiment]) -> dict[str
 
 
 def list_runs(
-    session: Session, experiment_id: str, *, limit: int, after_position: int = -1
+    session: Session, experiment_id: str, wanted: RunFilter | None = None, *, limit: int, after_position: int = -1
 ) -> list[tuple[Run, EpochMetrics | None]]:
     """A page of runs in the order of the plan, each with the metrics of its latest epoch."""
+    wanted = wanted or RunFilter()
+    choices = (
+        (Run.activation, wanted.activations), (Run.rate, wanted.rates), (Run.seed, wanted.seeds),
+        (Run.state, wanted.states),
+    )  # fmt: skip
     query = (
         select(Run, EpochMetrics)
         .outerjoin(EpochMetrics, (EpochMetrics.run_id == Run.id) & (EpochMetrics.epoch == Run.epoch))
         .where(Run.experiment_id == experiment_id, Run.position > after_position)
+        .where(*(column.in_(values) for column, values in choices if values))
         .order_by(Run.position)
         .limit(limit)
     )
     return [(run, metrics) for run, metrics in session.execute(query).tuples()]
 
 
+def all_runs(session: Session, experiment_id: str) -> list[Run]:
+    """Every run of an experiment, in the order of the plan."""
+    return list(session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)))
+
+
 def job_numerics(session: Session, experiment_id: str) -> list[dict[str, Any]]:
     """What was decided at the first claim of each job that has been claimed so far."""
     query = select(Job.numerics).where(Job.experiment_id == experiment_id).order_by(Job.id)
     return [numerics for numerics in session.scalars(query) if numerics is not None]
+
+
+def distinct_numerics(session: Session, experiments: Sequence[Experiment]) -> dict[str, list[dict[str, Any]]]:
+    """By experiment id, what was decided at first claims; jobs that decided alike count once."""
+    found: dict[str, list[dict[str, Any]]] = {experiment.id: [] for experiment in experiments}
+    # As text, since PostgreSQL cannot compare JSON.
+    as_text = cast(Job.numerics, Text)
+    query = (
+        select(Job.experiment_id, as_text)
+        .where(Job.experiment_id.in_(list(found)), Job.numerics.is_not(None))
+        .distinct()
+        .order_by(Job.experiment_id, as_text)
+    )
+    for experiment_id, numerics in session.execute(query).tuples():
+        found[experiment_id].append(json.loads(numerics))
+    return found
+
+
+def num_claims(session: Session, experiment_id: str) -> int:
+    """How often jobs of the experiment were claimed; metrics only ever go back with a new claim."""
+    return session.scalar(select(func.sum(Job.token)).where(Job.experiment_id == experiment_id)) or 0
 
 
 def start_cancelling(session: Session, experiment_id: str) -> Experiment:
@@ -295,6 +342,25 @@ def purge_some(session: Session, experiment_id: str) -> bool:
 def find_idempotent(session: Session, key: str) -> IdempotencyKey | None:
     """The first answer given under this key, if any."""
     return session.get(IdempotencyKey, key)
+
+
+def reserve_idempotency_key(session: Session, key: str, *, body_hash: str) -> IdempotencyKey | None:
+    """A new row for this key, which the caller fills with the answer; None when the key was answered before.
+
+    Waits for a transaction that reserved the key and has not ended yet.
+
+    Raises: ConflictError: that one takes too long.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    empty = {"status": 0, "response": "", "experiment_id": new_id(), "created_at": datetime.now(UTC)}
+    statement = insert(IdempotencyKey).values(key=key, body_hash=body_hash, **empty)
+    try:
+        reserved = session.scalar(statement.on_conflict_do_nothing().returning(IdempotencyKey.key))
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+            raise ConflictError("the first request with this key has not been answered yet; try again") from error
+        raise
+    return None if reserved is None else session.get_one(IdempotencyKey, key)
 
 
 def forget_idempotency_keys(session: Session, cutoff: datetime) -> int:

@@ -1,0 +1,70 @@
+"""Structured logs on standard error: lines for people, or one JSON object a line."""
+
+import logging
+import sys
+from typing import Protocol
+
+import structlog
+from structlog.types import Processor
+
+# uvicorn brings handlers of its own; without them its lines have the same shape as ours.
+SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+
+
+class LoggingSettings(Protocol):
+    """The settings that logging needs."""
+
+    @property
+    def log_level(self) -> str:
+        """Lowest level that is written."""
+
+    @property
+    def log_format(self) -> str:
+        """`console` or `json`."""
+
+
+def configure_logging(settings: LoggingSettings) -> None:
+    """Send every log line, ours and the libraries', to standard error; calling it again changes the settings."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = _OurHandler(sys.stderr)
+    handler.setFormatter(_formatter(shared, as_json=settings.log_format == "json"))
+    root = logging.getLogger()
+    root.handlers = [*(old for old in root.handlers if not isinstance(old, _OurHandler)), handler]
+    root.setLevel(settings.log_level)
+    for name in SERVER_LOGGERS:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+class _OurHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Told apart from the handlers of others, which stay."""
+
+
+def _formatter(shared: list[Processor], *, as_json: bool) -> logging.Formatter:
+    # Tracebacks without local variables: those may hold keys and database URLs.
+    render: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+    )

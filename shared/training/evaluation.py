@@ -1,0 +1,81 @@
+"""What is measured after an epoch, in evaluation mode: validation, its selection half, and memory of the dirt."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.catalog.losses import Loss
+from shared.training.data import MemberData
+
+# Large enough to keep a core busy, small enough to stay in its cache.
+NUMBERS_PER_CHUNK = 2**20
+MIN_ROWS_FOR_THREE_COEFFICIENTS = 4
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Validation scores averaged over samples; `*_a` over the first half of the rows, which are in random order."""
+
+    val_loss: float
+    val_accuracy: float | None
+    val_loss_a: float
+    val_accuracy_a: float | None
+    memorization: float | None
+    recovery: float | None
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, data: MemberData, loss: Loss) -> Evaluation:
+    """Judge a network on clean validation rows and on the training rows whose target was corrupted."""
+    network.eval()
+    outputs = _outputs(network, data, data.val_inputs)
+    losses_N = loss.per_example(outputs, data.val_targets).double()
+    half = len(losses_N) // 2
+    is_classification = not data.val_targets.is_floating_point()
+    correct_N = (outputs.argmax(dim=1) == data.val_targets).double() if is_classification else None
+    memorization, recovery = _memory(network, data)
+    network.train()
+    return Evaluation(
+        val_loss=losses_N.mean().item(),
+        val_accuracy=None if correct_N is None else correct_N.mean().item(),
+        val_loss_a=losses_N[:half].mean().item(),
+        val_accuracy_a=None if correct_N is None else correct_N[:half].mean().item(),
+        memorization=memorization,
+        recovery=recovery,
+    )
+
+
+def _outputs(network: nn.Module, data: MemberData, rows: Tensor) -> Tensor:
+    numbers_per_row = max(1, data.prepare(rows[:1]).numel())
+    chunk = max(16, NUMBERS_PER_CHUNK // numbers_per_row)
+    return torch.cat([network(data.prepare(part)) for part in rows.split(chunk)])
+
+
+def _memory(network: nn.Module, data: MemberData) -> tuple[float | None, float | None]:
+    corrupted = data.corrupted
+    if corrupted is None:
+        return None, None
+    outputs = _outputs(network, data, corrupted.inputs)
+    if corrupted.targets.is_floating_point():
+        predictions, dirty, true = outputs.squeeze(-1), corrupted.targets, corrupted.true_targets
+        return noise_coefficient(*(part.double().cpu().numpy() for part in (predictions, true, dirty))), None
+    answers = outputs.argmax(dim=1)
+    memorization = (answers == corrupted.targets).double().mean().item()
+    return memorization, (answers == corrupted.true_targets).double().mean().item()
+
+
+def noise_coefficient(
+    predictions_N: NDArray[np.float64], true_N: NDArray[np.float64], dirty_N: NDArray[np.float64]
+) -> float | None:
+    """Coefficient of the dirty target in the least squares of the predictions on (1, true, dirty).
+
+    Returns: 0 where the noise was ignored, 1 where it was memorised; None where the rows cannot tell.
+    """
+    if len(predictions_N) < MIN_ROWS_FOR_THREE_COEFFICIENTS or not np.isfinite(predictions_N).all():
+        return None
+    design = np.stack([np.ones_like(true_N), true_N, dirty_N], axis=1)
+    coefficients, _, rank, _ = np.linalg.lstsq(design, predictions_N, rcond=None)
+    return float(coefficients[2]) if rank == design.shape[1] else None

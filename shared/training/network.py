@@ -1,0 +1,107 @@
+"""A network from its layers: every random number comes from a stream that knows neither activation nor rate."""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.catalog import layers as described
+from shared.catalog import modules
+from shared.catalog.activations import Activation
+from shared.catalog.layers import Layer
+from shared.catalog.modules import NoisyModule
+from shared.catalog.optimizers import Optimizer
+from shared.seeds import stream_seed, torch_stream
+
+
+class Network(nn.Sequential):
+    """The built layers, which of them are activations, and the generators of their noise."""
+
+    def __init__(self, built: Sequence[nn.Module], activations: Sequence[nn.Module]) -> None:
+        super().__init__(*built)
+        self.activation_modules = list(activations)
+        noisy = [module for module in built if isinstance(module, NoisyModule)]
+        self.generators = {module.stream: torch.Generator() for module in noisy}
+        for module in noisy:
+            module.generator = self.generators[module.stream]
+
+    def seed_noise(self, base_seed: int, seed: int, step: int) -> None:
+        """Start every noise stream for a step: noise depends on the step alone, so a resumed run repeats it."""
+        for stream, generator in self.generators.items():
+            generator.manual_seed(stream_seed(base_seed, seed, stream, step))
+
+    def move(self, device: torch.device, dtype: torch.dtype) -> "Network":
+        """Move weights and generators to a device."""
+        self.to(device=device, dtype=dtype)
+        self.generators = {stream: torch.Generator(device) for stream in self.generators}
+        for module in self:
+            if isinstance(module, NoisyModule):
+                module.generator = self.generators[module.stream]
+        return self
+
+
+def build_network(layers: Sequence[Layer], activation: Activation, *, base_seed: int, seed: int) -> Network:
+    """Build and initialise a network in float64, from the seed's stream of weights."""
+    activations: list[nn.Module] = []
+    built: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, described.Activate):
+            activations.append(activation.build())
+            built.append(activations[-1])
+        else:
+            built.append(_build_layer(layer))
+    network = Network(built, activations).double()
+    _initialise(network, base_seed, seed)
+    return network
+
+
+def _build_layer(layer: Layer) -> nn.Module:
+    match layer:
+        case described.Linear():
+            return nn.Linear(layer.num_in, layer.num_out, bias=layer.bias)
+        case described.Conv2d():
+            return nn.Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias
+            )
+        case described.BatchNorm():
+            return _AnyBatchNorm(layer.num_features)
+        case described.MaxPool2d():
+            return nn.MaxPool2d(layer.size)
+        case described.Dropout():
+            return modules.Dropout(layer.p)
+        case described.Flatten():
+            return nn.Flatten()
+    raise TypeError(f"no module is known for {type(layer).__name__}")
+
+
+class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over (B, F) and (B, C, H, W) alike; torch has a class for each."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's own name)
+        assert input.dim() in {2, 4}
+
+
+@torch.no_grad()
+def _initialise(network: Network, base_seed: int, seed: int) -> None:
+    weighted = [module for module in network if isinstance(module, nn.Linear | nn.Conv2d)]
+    for index, module in enumerate(weighted):
+        # A stream for each layer: another width or depth leaves the layers before it as they were.
+        generator = torch_stream(base_seed, seed, "weights", index)
+        bound = 1 / sqrt(module.weight[0].numel())
+        for parameter in (module.weight, module.bias):
+            if parameter is not None:
+                draw = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.copy_((2 * draw - 1) * bound)
+
+
+def parameter_groups(network: Network, optimizer: Optimizer) -> list[dict[str, Any]]:
+    """All parameters with their weight decay; what activations learn is spared unless the spec says otherwise."""
+    learned = [parameter for module in network.activation_modules for parameter in module.parameters()]
+    spared = {id(parameter) for parameter in learned} if not optimizer.decay_activations else set()
+    groups = [
+        {"params": [p for p in network.parameters() if id(p) not in spared], "weight_decay": optimizer.weight_decay},
+        {"params": [p for p in network.parameters() if id(p) in spared], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,130 @@
+"""What a training process does: announce itself, claim a job, train it, and leave the job in a known state."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import ClassVar, Self
+
+import structlog
+
+from shared.errors import LeaseLostError, ServiceUnavailableError
+from shared.settings import Settings
+from shared.store import presence, queue
+from shared.store.db import Database
+from shared.store.doorbell import WORKER_SILENCE_S, dispatch
+from shared.store.queue import Lease
+from shared.store.types import new_id
+from worker.lease_keeper import LeaseKeeper, StopReason
+
+log = structlog.get_logger(__name__)
+
+
+class Process:
+    """This training process: its database connections and its name among the workers."""
+
+    _current: ClassVar["Process | None"] = None
+
+    def __init__(self, settings: Settings, draining: Callable[[], bool]) -> None:
+        self.settings, self.draining = settings, draining
+        self.database = Database(settings.effective_database_url)
+        self.worker_id = new_id()
+        self._left = threading.Event()
+
+    @classmethod
+    def current(cls, settings: Settings, draining: Callable[[], bool]) -> Self:
+        """The one of this process, made at the first call: connections must not be shared across a fork."""
+        if cls._current is None:
+            cls._current = cls(settings, draining)
+        assert isinstance(cls._current, cls)
+        return cls._current
+
+    def announce_forever(self) -> None:
+        """Keep telling that this process is alive, from a thread of its own."""
+
+        def announce() -> None:
+            while not self._left.is_set():
+                try:
+                    with self.database.write() as session:
+                        presence.announce(session, self.worker_id, device=self.settings.worker_device)
+                except ServiceUnavailableError as error:
+                    log.warning("presence not announced", error=str(error))
+                self._left.wait(WORKER_SILENCE_S / 3)
+
+        threading.Thread(target=announce, name="presence", daemon=True).start()
+
+    def leave(self) -> None:
+        """Offer no more work slots."""
+        self._left.set()
+        try:
+            with self.database.write() as session:
+                presence.leave(session, self.worker_id)
+        except ServiceUnavailableError as error:
+            log.warning("could not sign off", error=str(error))
+
+    def train(self, job_id: str) -> None:
+        """Claim and train a job; return at once when it is somebody else's or over."""
+        if self.draining():
+            return
+        with self.database.write() as session:
+            lease = queue.claim(session, job_id, self.worker_id)
+        if lease is None:
+            return
+        with structlog.contextvars.bound_contextvars(job=job_id, token=lease.token):
+            log.info("job claimed")
+            self._hold(lease)
+        if not self.draining():
+            dispatch(self.database, self.settings)
+
+    def _hold(self, lease: Lease) -> None:
+        from worker.training_job import TrainingJob
+
+        ttl_s = self.settings.lease_ttl_s
+        with LeaseKeeper(self.database, lease, ttl_s=ttl_s, draining=self.draining) as keeper:
+            try:
+                TrainingJob(self.database, self.settings, lease, keeper).run()
+            except LeaseLostError:
+                keeper.reason = StopReason.LOST
+            except Exception as error:
+                log.exception("job failed")
+                reason = _one_line(error)
+                self._try(lambda: self._fail(lease, reason))
+        if keeper.reason is StopReason.LOST:
+            self._try(lambda: self._give_up(lease))
+
+    def _fail(self, lease: Lease, reason: str) -> None:
+        with self.database.write() as session:
+            queue.fail(session, lease, reason)
+
+    def _give_up(self, lease: Lease) -> None:
+        with self.database.write() as session:
+            cancelled = queue.confirm_cancelled(session, lease)
+        log.info("job cancelled" if cancelled else "lease lost, job left to others")
+
+    def _try(self, action: Callable[[], None]) -> None:
+        """Tell the database how a job ended; if it cannot be told, the lease runs out and the job is taken back."""
+        try:
+            action()
+        except (LeaseLostError, ServiceUnavailableError) as error:
+            log.warning("job left to the reaper", error=str(error))
+
+
+def _one_line(error: Exception) -> str:
+    message = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {message}"[:500]
+
+
+def retry_while_away(action: Callable[[], None], *, give_up: Callable[[], bool], pause_s: float = 0.5) -> None:
+    """Repeat an idempotent write until the database answers.
+
+    Args:
+        give_up: asked between attempts; once true, the last error is raised.
+    """
+    while True:
+        try:
+            action()
+        except ServiceUnavailableError:
+            if give_up():
+                raise
+            time.sleep(pause_s)
+        else:
+            return

@@ -1,0 +1,158 @@
+"""One claimed job from its rows to its last epoch. Imports torch: load it in a training process only."""
+
+from dataclasses import asdict
+from math import isfinite, isnan
+from typing import Any
+
+import structlog
+import torch
+from sqlalchemy import select
+
+from shared.errors import LeaseLostError, ServiceUnavailableError
+from shared.settings import Settings
+from shared.spec import ExperimentSpec
+from shared.store import queue
+from shared.store.checkpoints import NUM_KEPT, CheckpointStore
+from shared.store.db import Database
+from shared.store.queue import Lease, MetricsRow
+from shared.store.states import JobState
+from shared.store.tables import Experiment, Job, Run
+from shared.training.engine import build_population, decide_numerics
+from shared.training.loop import train
+from shared.training.population import EpochRecord, Member, Population
+from worker.lease_keeper import LeaseKeeper, StopReason
+from worker.tasks import retry_while_away
+
+log = structlog.get_logger(__name__)
+
+
+class TrainingJob:
+    """Connects a population with the store: what `shared.training.loop.train` needs from outside."""
+
+    def __init__(self, database: Database, settings: Settings, lease: Lease, keeper: LeaseKeeper) -> None:
+        self.database, self.settings, self.lease, self.keeper = database, settings, lease, keeper
+        self.files = CheckpointStore(settings.checkpoints_dir)
+        self._num_checkpoints = 0
+        with database.read() as session:
+            job = session.get_one(Job, lease.job_id)
+            self.activation_label, self.pointers = job.activation, list(job.checkpoints)
+            self.spec = ExperimentSpec.model_validate(session.get_one(Experiment, job.experiment_id).spec)
+            runs = session.scalars(select(Run).where(Run.job_id == lease.job_id).order_by(Run.seed, Run.rate))
+            members = [(run.id, Member(run.rate, run.seed)) for run in runs]
+        self.run_ids = [run_id for run_id, _ in members]
+        self.members = [member for _, member in members]
+
+    def run(self) -> None:
+        """Train until the end, a drain or the loss of the lease.
+
+        Raises: LeaseLostError; whatever training raises, which fails the job.
+        """
+        population = self._prepare()
+        finished = train(population, self, checkpoint_interval_s=self.settings.checkpoint_interval_s)
+        if finished:
+            self._write(self._complete)
+            self.files.remove(self.lease.job_id)
+            log.info("job succeeded")
+        elif self.keeper.reason is StopReason.DRAINING:
+            self.checkpoint(population)
+            self._write(self._release)
+            log.info("job handed back", epoch=population.epoch)
+
+    def _prepare(self) -> Population:
+        torch.set_num_threads(1)
+        activation = next(entry for entry in self.spec.activations if entry.name == self.activation_label)
+        with self.database.write() as session:
+            numerics = queue.fix_numerics(session, self.lease, decide_numerics(self.spec))
+        with self.database.write() as session:
+            queue.mark_running(session, self.lease)
+        datasets_dir = self.settings.effective_datasets_dir
+        missing = self.spec.dataset.missing(datasets_dir)
+        if missing:
+            raise FileNotFoundError(f"the data set is not on this worker's disk; run: {missing}")
+        population = build_population(self.spec, activation, self.members, numerics=numerics, datasets_dir=datasets_dir)
+        facts = [{"id": run_id, **asdict(fact)} for run_id, fact in zip(self.run_ids, population.facts, strict=True)]
+        with self.database.write() as session:
+            queue.describe_runs(session, self.lease, facts)
+        self._restore(population)
+        return population
+
+    def _restore(self, population: Population) -> None:
+        for state in self.files.load(self.lease.job_id, self.pointers):
+            try:
+                population.load_state(state)
+            except (KeyError, ValueError, RuntimeError) as error:
+                log.warning("checkpoint does not fit", error=str(error))
+                continue
+            log.info("resumed from checkpoint", epoch=population.epoch)
+            break
+        with self.database.write() as session:
+            queue.rewind(session, self.lease, population.epoch)
+
+    def stop_requested(self) -> bool:
+        """Whether the lease is lost or the worker drains."""
+        return self.keeper.stop_requested
+
+    def commit(self, records: list[EpochRecord]) -> None:
+        """Write an epoch, once, however often it takes."""
+        rows = [self._row(record) for record in records]
+        diverged = [self.run_ids[record.member] for record in records if record.diverged]
+
+        def write() -> None:
+            with self.database.write() as session:
+                queue.commit_epoch(session, self.lease, rows, diverged=diverged)
+
+        self._write(write)
+
+    def _write(self, action: Any) -> None:
+        try:
+            retry_while_away(action, give_up=lambda: self.keeper.stop_requested)
+        except ServiceUnavailableError as error:
+            raise LeaseLostError("the database was away for longer than the lease lasts") from error
+
+    def _row(self, record: EpochRecord) -> MetricsRow:
+        fields = asdict(record)
+        for name in ("member", "epoch", "diverged"):
+            del fields[name]
+        odd = [value for value in fields.values() if value is not None and not isfinite(value)]
+        finite = {name: value if value is not None and isfinite(value) else None for name, value in fields.items()}
+        nonfinite = _name_of(odd[0]) if odd else "nan" if record.diverged else None
+        return MetricsRow(self.run_ids[record.member], record.epoch, **finite, nonfinite=nonfinite)
+
+    def checkpoint(self, population: Population) -> None:
+        """Save the population and point the job at it; a full disk costs the checkpoint, not the job."""
+        self._num_checkpoints += 1
+        try:
+            pointer = self.files.save(
+                self.lease, population.state(), epoch=population.epoch, number=self._num_checkpoints
+            )
+        except OSError:
+            log.exception("checkpoint not written")
+            return
+        pointers = [pointer, *self.pointers][:NUM_KEPT]
+
+        def write() -> None:
+            with self.database.write() as session:
+                queue.save_checkpoint(session, self.lease, pointers)
+
+        self._write(write)
+        self.pointers = pointers
+        self.files.keep_only(self.lease.job_id, pointers)
+
+    def _complete(self) -> None:
+        try:
+            with self.database.write() as session:
+                queue.complete(session, self.lease)
+        except LeaseLostError:
+            # An earlier attempt may have got through although its answer was lost.
+            with self.database.read() as session:
+                job = session.get_one(Job, self.lease.job_id)
+                if (job.state, job.token) != (JobState.SUCCEEDED, self.lease.token):
+                    raise
+
+    def _release(self) -> None:
+        with self.database.write() as session:
+            queue.release(session, self.lease)
+
+
+def _name_of(value: float) -> str:
+    return "nan" if isnan(value) else "inf" if value > 0 else "-inf"
