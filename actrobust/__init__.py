@@ -1,0 +1,1 @@
+"""actrobust: which activation function survives dirty training data?"""

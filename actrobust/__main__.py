@@ -1,0 +1,3 @@
+from actrobust.commands import main
+
+main()

@@ -1,0 +1,207 @@
+"""The comparison as a table of at most 100 columns, and as CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from actrobust.client import Json
+
+DASH = "-"
+LONGEST_LIST = 12
+# Labels need the room more than a sixth decimal does.
+MOST_DECIMALS = 5
+LONGEST_LINE_OF_LABEL = 18
+
+
+def print_comparison(robustness: Json, *, console: Console, name: str | None = None) -> None:
+    """Print everything of a `/robustness` answer that fits a terminal, one table a rate."""
+    for line in _title(robustness, name):
+        console.print(Text(line))
+    console.print()
+    rates: list[float | None] = [*_rates(robustness)]
+    for rate in rates or [None]:
+        console.print(_table(robustness, rate))
+        console.print()
+    for line in _footnotes(robustness):
+        console.print(Text(line, style="dim"))
+    for warning in _warnings(robustness):
+        console.print(Text(warning, style="yellow"))
+
+
+def _title(robustness: Json, name: str | None) -> Iterator[str]:
+    identity = str(robustness.get("experiment_id", ""))
+    yield f"{name} ({identity})" if name else f"experiment {identity}"
+    metric = robustness.get("metric") or {}
+    unit, better = metric.get("unit"), metric.get("better")
+    about = ", ".join([*([str(unit)] if unit else []), *([f"{better} is better"] if better else [])])
+    parts = [f"validation {metric.get('name', 'metric')}" + (f" ({about})" if about else "")]
+    if robustness.get("score"):
+        parts.append(f"score: {robustness['score']}" + _epoch(robustness))
+    if robustness.get("num_seeds") is not None:
+        parts.append(f"{robustness['num_seeds']} seeds")
+    if not robustness.get("complete", True):
+        parts.append(f"incomplete ({robustness.get('state', 'running')})")
+    yield " · ".join(parts)
+
+
+def _epoch(robustness: Json) -> str:
+    epoch = robustness.get("epoch")
+    return f" (epoch {epoch})" if epoch is not None else ""
+
+
+def _rates(robustness: Json) -> list[float]:
+    conditions = (c for a in robustness.get("activations", []) for c in a.get("conditions") or [])
+    return sorted({float(condition["rate"]) for condition in conditions})
+
+
+def _table(robustness: Json, rate: float | None) -> Table:
+    activations = sorted(robustness.get("activations", []), key=_rank_key)
+    decimals = _decimals(activations)
+    title = "clean only" if rate is None else f"rate {rate:.4g}: {100 * rate:.4g} % of the training rows dirty"
+    table = Table(box=box.SIMPLE, title=Text(title), title_justify="left", title_style="bold", show_edge=False)
+    table.padding = (0, 0, 0, 1)
+    table.add_column("rank", justify="right")
+    # Labels may differ only at their end, so they continue on the next line instead of being cut.
+    table.add_column("activation", overflow="fold")
+    for heading in ("clean", "dirty", "degradation"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(_interval_heading(robustness), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for activation in activations:
+        table.add_row(*_row(activation, rate, decimals))
+    return table
+
+
+def _rank_key(activation: Json) -> float:
+    rank = activation.get("rank")
+    return math.inf if rank is None else float(rank)
+
+
+def _interval_heading(robustness: Json) -> str:
+    return f"{100 * float(robustness.get('confidence') or 0.95):.4g} % interval"
+
+
+def _row(activation: Json, rate: float | None, decimals: int) -> list[Text]:
+    condition: Json = next((c for c in activation.get("conditions") or [] if c.get("rate") == rate), {})
+    clean, dirty = activation.get("clean") or {}, condition.get("dirty") or {}
+    degradation = condition.get("degradation") or {}
+    rank = activation.get("rank")
+    cells = [
+        DASH if rank is None else f"{rank:g}",
+        _label(activation),
+        _mean_sd(clean, decimals),
+        _mean_sd(dirty, decimals),
+        number(degradation.get("mean"), decimals, signed=True),
+        _interval(degradation, decimals),
+        _counts(clean, dirty),
+    ]
+    return [Text(cell) for cell in cells]
+
+
+def _label(activation: Json) -> str:
+    label = str(activation.get("activation"))
+    return label.replace("(", "\n(", 1) if len(label) > LONGEST_LINE_OF_LABEL else label
+
+
+def _mean_sd(summary: Json, decimals: int) -> str:
+    if summary.get("mean") is None:
+        return DASH
+    mean = number(summary["mean"], decimals)
+    return mean if summary.get("sd") is None else f"{mean} ± {number(summary['sd'], decimals)}"
+
+
+def _interval(degradation: Json, decimals: int) -> str:
+    low, high = degradation.get("ci_low"), degradation.get("ci_high")
+    if low is None and high is None:
+        return DASH
+    return f"[{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def _counts(clean: Json, dirty: Json) -> str:
+    """How many seeds the means stand on; both numbers where they differ."""
+    counts = [summary.get("n") for summary in (clean, dirty)]
+    known = list(dict.fromkeys(str(count) for count in counts if count is not None))
+    return "/".join(known) or DASH
+
+
+def _decimals(activations: list[Json]) -> int:
+    """Decimals for a whole table, so that a typical spread over seeds shows two digits."""
+    spreads = [abs((a.get("clean") or {}).get("sd") or 0.0) for a in activations]
+    typical = median([spread for spread in spreads if spread > 0] or [1e-3])
+    return min(max(1 - math.floor(math.log10(typical)), 1), MOST_DECIMALS)
+
+
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """A number of few characters; a dash for null."""
+    if value is None:
+        return DASH
+    sign = "+" if signed else ""
+    size = abs(value)
+    short = size == 0 or (size < 1e4 and size >= 0.5 * 10**-decimals)
+    return f"{value:{sign}.{decimals}f}" if short else f"{value:{sign}.1e}"
+
+
+def _footnotes(robustness: Json) -> Iterator[str]:
+    lower = (robustness.get("metric") or {}).get("better", "lower") == "lower"
+    formula = "dirty - clean" if lower else "clean - dirty"
+    yield f"degradation = {formula}, paired by seed; positive: dirt did harm. ± is the SD over seeds"
+    if not robustness.get("complete", True):
+        yield "incomplete: ranks come when every run has finished"
+
+
+def _warnings(robustness: Json) -> Iterator[str]:
+    for warning in robustness.get("warnings") or []:
+        yield f"warning: {_words(warning)}"
+    yield from _listed("diverged", robustness.get("diverged") or [])
+    yield from _listed("missing pair", robustness.get("missing_pairs") or [])
+
+
+def _listed(what: str, items: list[Any]) -> Iterator[str]:
+    for item in items[:LONGEST_LIST]:
+        yield f"{what}: {_words(item)}"
+    if len(items) > LONGEST_LIST:
+        yield f"{what}: and {len(items) - LONGEST_LIST} more"
+
+
+def _words(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    if "detail" in item:
+        return str(item["detail"])
+    return ", ".join(f"{key} {value}" for key, value in item.items() if value is not None)
+
+
+def to_csv(robustness: Json) -> str:
+    """One row an activation and rate, one column a number."""
+    rows = list(_csv_rows(robustness))
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _csv_rows(robustness: Json) -> Iterator[Json]:
+    for activation in robustness.get("activations", []):
+        shared = _flat({key: value for key, value in activation.items() if key != "conditions"})
+        for condition in activation.get("conditions") or [{}]:
+            yield {**shared, **_flat(condition)}
+
+
+def _flat(document: Json, prefix: str = "") -> Json:
+    flat: Json = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}_"))
+        elif not isinstance(value, list):
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,152 @@
+"""The deployed parts, one process each: `api`, `worker`, `reconciler`, `db upgrade`."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actrobust.commands.configuration import load_settings, require_database, upgrade_database
+from actrobust.commands.embedded import LISTENING
+from actrobust.commands.listening import listening_socket, refuse_open_host, url_of
+from actrobust.commands.output import CommandError, say, write
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+API_SHUTDOWN_S = 5
+BROKER_TIMEOUT_S = 3.0
+
+database = typer.Typer(name="db", help="The database's tables.", no_args_is_help=True)
+
+
+def api(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535, show_default="8000")
+    ] = None,
+    unprotected: Annotated[
+        bool,
+        typer.Option("--unprotected", help="Listen beyond this machine although there are no API keys yet."),
+    ] = False,
+    socket_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the HTTP API alone.
+
+    It uses ACTROBUST_DATABASE_URL and ACTROBUST_BROKER_URL.
+
+    Example:
+
+        actrobust api --port 8000
+    """
+    settings = load_settings(host=host, port=port)
+    if not unprotected:
+        refuse_open_host(settings.host, "say --unprotected where a firewall or a reverse proxy guards it")
+    require_database(settings)
+    with _listener(settings, socket_fd) as listener:
+        # Under `serve` somebody's progress display asks every second; nobody wants to read that.
+        _run_api(settings, listener, access_log=socket_fd is None)
+
+
+def _listener(settings: "Settings", socket_fd: int | None) -> AbstractContextManager[socket.socket]:
+    if socket_fd is None:
+        return listening_socket(settings.host, settings.port)
+    return socket.socket(fileno=socket_fd)
+
+
+def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool) -> None:
+    import uvicorn
+
+    write(LISTENING + url_of(listener))
+    config = uvicorn.Config(
+        "api.app:create_app",
+        factory=True,
+        log_level=settings.log_level.lower(),
+        timeout_graceful_shutdown=API_SHUTDOWN_S,
+        server_header=False,
+    )
+    if not access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def worker(
+    *,
+    processes: Annotated[
+        int | None, typer.Option(help="Training processes.", min=1, max=1024, show_default="one per core")
+    ] = None,
+) -> None:
+    """Train: a Celery worker with one process per core.
+
+    It uses ACTROBUST_DATABASE_URL and ACTROBUST_BROKER_URL. SIGTERM lets the
+    running jobs write their checkpoints before it ends.
+
+    Example:
+
+        actrobust worker --processes 4
+    """
+    settings = load_settings(worker_processes=processes)
+    require_database(settings)
+    _require_broker(settings)
+    from worker.app import celery_app
+
+    concurrency = settings.worker_processes or os.cpu_count() or 1
+    celery_app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={concurrency}",
+            "--prefetch-multiplier=1",
+            f"--loglevel={settings.log_level}",
+            f"--hostname=worker-{os.getpid()}@%h",
+            # Lost workers are found by their lease in the database; Celery's own chatter would only load the broker.
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def reconciler() -> None:
+    """Publish waiting jobs and take back those of lost workers.
+
+    One is enough; more do no harm.
+    """
+    settings = load_settings()
+    require_database(settings)
+    from shared.logging import configure_logging
+    from shared.store.reconciler import run_forever
+
+    configure_logging(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    say("reconciler running")
+    run_forever(settings, stop)
+
+
+@database.command("upgrade")
+def upgrade() -> None:
+    """Bring the tables up to date; run it before the other parts start."""
+    upgrade_database(load_settings())
+    say("the database is up to date")
+
+
+def _require_broker(settings: "Settings") -> None:
+    import redis
+
+    # Celery spells a socket's URL differently from the redis library.
+    url = settings.effective_broker_url.replace("redis+socket://", "unix://", 1)
+    try:
+        connection = redis.Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S)
+        connection.ping()
+    except (redis.RedisError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CommandError(
+            f"the broker does not answer ({reason}); start Redis or Valkey, or set ACTROBUST_BROKER_URL"
+        ) from None
