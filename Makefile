@@ -1,0 +1,41 @@
+# GNU make 3.81 (macOS) and later. Every target that needs the virtual environment makes it first.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test up check bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED) ## make .venv and install everything the other targets need
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("actrobust needs Python 3.11 or later, this is %d.%d; name one: make install PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## compare seven activations on generated data, here and now, and print the table
+	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
+
+test: install ## run all tests; those whose server or data is absent skip with the reason
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
+	$(BIN)/actrobust serve
+
+check: install ## ruff, mypy --strict, import contracts, migrations in step with the models
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m migrations.check
+
+bench: install ## measure what is claimed about speed
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,50 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from actrobust.commands import app
+from api.app import create_app
+from shared.settings import Settings
+from shared.spec import resolve
+from tests.deploy.files import make_targets, read
+
+
+@pytest.mark.parametrize("target", make_targets())
+def test_the_readme_mentions_every_make_target(target: str) -> None:
+    assert f"make {target}" in read("README.md")
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_the_readme_has_a_line_with_the_default_of_every_setting(field: str) -> None:
+    row = re.search(rf"^\| `ACTROBUST_{field.upper()}` \| (.*?) \| .+ \|$", read("README.md"), re.MULTILINE)
+    assert row, f"ACTROBUST_{field.upper()} is missing"
+    default = Settings.model_fields[field].get_default()
+    if isinstance(default, str):
+        assert row[1] == f"`{default}`"
+    elif isinstance(default, int | float):
+        assert float(row[1].strip("`").replace(",", "")) == default
+
+
+def test_the_readme_lists_every_call_of_the_api_and_no_other(tmp_path: Path) -> None:
+    document = create_app(Settings(_env_file=None, data_dir=tmp_path)).openapi()
+    exist = {f"{method.upper()} {path}" for path, calls in document["paths"].items() for method in calls}
+    rows = re.findall(r"^\| (`(?:GET|POST|DELETE) .+?`) \| ", read("README.md"), re.MULTILINE)
+    listed = {call for row in rows for call in re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", row)}
+    documentation = {"GET /docs"}
+    assert {re.sub(r"\{\w+\}", "{}", call) for call in listed - documentation} == {
+        re.sub(r"\{\w+\}", "{}", call) for call in exist
+    }
+
+
+def test_the_readme_lists_every_command() -> None:
+    commands = vars(get_command(app))["commands"]
+    missing = [name for name in commands if f"`actrobust {name}" not in read("README.md")]
+    assert missing == []
+
+
+def test_the_spec_shown_in_the_readme_is_valid() -> None:
+    (text,) = re.findall(r"```json\n(\{\n  \"name\": .*?)```", read("README.md"), re.DOTALL)
+    assert resolve(json.loads(text)).name == "multivariate, three rates"
