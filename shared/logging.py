@@ -47,8 +47,10 @@ def configure_logging(settings: LoggingSettings) -> None:
     root.handlers = [*(old for old in root.handlers if not isinstance(old, _OurHandler)), handler]
     root.setLevel(settings.log_level)
     for name in SERVER_LOGGERS:
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
+        server = logging.getLogger(name)
+        if server.handlers:  # without any it was silenced on purpose
+            server.handlers.clear()
+            server.propagate = True
 
 
 class _OurHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -55,7 +55,7 @@ def celery_app(broker_url: str) -> Celery:
             "interval_start": 0,
             "interval_step": 0.1,
             "interval_max": 0.1,
-        },  # fmt: skip
+        },
         task_publish_retry=False,
     )
     return app

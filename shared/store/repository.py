@@ -167,7 +167,7 @@ def progress_of(session: Session, experiments: Sequence[Experiment]) -> dict[str
             total * num_epochs[experiment_id],
             finished * num_epochs[experiment_id] + partial,
         )
-        for experiment_id, total, finished, num_failed, partial in session.execute(query).tuples()
+        for experiment_id, total, finished, num_failed, partial in session.execute(query)
     }
 
 
@@ -188,7 +188,7 @@ def list_runs(
         .order_by(Run.position)
         .limit(limit)
     )
-    return [(run, metrics) for run, metrics in session.execute(query).tuples()]
+    return [(run, metrics) for run, metrics in session.execute(query)]
 
 
 def all_runs(session: Session, experiment_id: str) -> list[Run]:
@@ -213,7 +213,7 @@ def distinct_numerics(session: Session, experiments: Sequence[Experiment]) -> di
         .distinct()
         .order_by(Job.experiment_id, as_text)
     )
-    for experiment_id, numerics in session.execute(query).tuples():
+    for experiment_id, numerics in session.execute(query):
         found[experiment_id].append(json.loads(numerics))
     return found
 
@@ -266,7 +266,7 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
     if experiment is None or experiment.state in FINISHED_EXPERIMENT:
         return
     query = select(Job.state, func.count()).where(Job.experiment_id == experiment_id).group_by(Job.state)
-    counts = dict(session.execute(query).tuples().all())
+    counts = dict(session.execute(query).all())
     if any(state not in FINISHED_JOB for state in counts):
         return
     if counts.get(JobState.CANCELLED):
@@ -276,7 +276,7 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
         first = select(Job.activation, Job.error).where(
             Job.experiment_id == experiment_id, Job.state == JobState.FAILED
         )
-        activation, reason = session.execute(first.order_by(Job.id).limit(1)).tuples().one()
+        activation, reason = session.execute(first.order_by(Job.id).limit(1)).one()
         experiment.error = f"{counts[JobState.FAILED]} of {sum(counts.values())} jobs failed; {activation}: {reason}"
     else:
         experiment.state = ExperimentState.SUCCEEDED

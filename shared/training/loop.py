@@ -40,7 +40,7 @@ def train(
         if records:
             outside.commit(records)
         if outside.stop_requested():
-            return False
+            return population.finished
         if clock() - saved_at >= checkpoint_interval_s and not population.finished:
             outside.checkpoint(population)
             saved_at = clock()

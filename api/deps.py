@@ -1,0 +1,51 @@
+"""What endpoints are given: the parts of the running service, and checked pieces of the request."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import Depends, Path
+from fastapi.requests import Request
+
+from api import bodies
+from api.background import Bell, BrokerWatch
+from shared.errors import InvalidParameterError
+from shared.settings import Settings
+from shared.store.db import Database
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What lives as long as the process."""
+
+    settings: Settings
+    database: Database
+    bell: Bell
+    broker: BrokerWatch
+
+
+def _parts(request: Request) -> Parts:
+    return cast(Parts, request.app.state.parts)
+
+
+def _experiment_id(experiment_id: Annotated[UUID, Path(description="The experiment.")]) -> str:
+    return str(experiment_id)
+
+
+async def _body(request: Request) -> bytes:
+    return await bodies.read_body(request, _parts(request).settings.max_body_bytes)
+
+
+def no_parameters(request: Request) -> None:
+    """For calls without query parameters: a misspelt path or wish must not pass in silence.
+
+    Raises: InvalidParameterError: there is one.
+    """
+    for name in request.query_params:
+        raise InvalidParameterError(name, "this call takes no query parameters", "extra_forbidden")
+
+
+TheParts = Annotated[Parts, Depends(_parts)]
+ExperimentId = Annotated[str, Depends(_experiment_id)]
+Body = Annotated[bytes, Depends(_body)]
+NoParameters = Depends(no_parameters)

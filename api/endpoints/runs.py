@@ -1,0 +1,61 @@
+"""The runs of an experiment."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from api import examples, pages, schemas
+from api.deps import ExperimentId, TheParts
+from api.openapi import problems
+from api.queries import MOST_CHOICES, Label, Rate, WholeNumber
+from shared.store import repository, tables
+from shared.store.states import RunState
+
+router = APIRouter(prefix="/experiments/{experiment_id}", tags=["results"])
+
+TOKENS = pages.Tokens(tuple[WholeNumber])
+
+
+class RunQuery(pages.PageQuery):
+    """Which runs are listed; parameters that may be repeated hold alternatives."""
+
+    activation: list[Label] = Field([], max_length=MOST_CHOICES, description="An activation's label.")
+    rate: list[Rate] = Field([], max_length=MOST_CHOICES)
+    seed: list[WholeNumber] = Field([], max_length=MOST_CHOICES)
+    state: list[RunState] = Field([], max_length=MOST_CHOICES)
+
+
+@router.get(
+    "/runs", summary="List runs", response_model_exclude_unset=True,
+    responses={
+        200: {"content": {"application/json": {"example": {"items": [examples.RUN]}}}},
+        **problems(404, 422),
+    },
+)  # fmt: skip
+def list_runs(parts: TheParts, experiment_id: ExperimentId, query: Annotated[RunQuery, Query()]) -> schemas.Runs:
+    """A page of runs in the order of the plan, each with the metrics of its latest epoch."""
+    listing = query.listing("runs", experiment_id)
+    after = TOKENS.read(query.page_token, listing=listing)
+    wanted = repository.RunFilter(query.activation, query.rate, query.seed, query.state)
+    with parts.database.read() as session:
+        repository.get_experiment(session, experiment_id)
+        found = repository.list_runs(
+            session, experiment_id, wanted, limit=query.page_size + 1, after_position=after[0] if after else -1
+        )
+    shown, more = pages.split(found, query.page_size)
+    documents = [_document(run, metrics) for run, metrics in shown]
+    if not more:
+        return schemas.Runs(items=documents)
+    return schemas.Runs(items=documents, next_page_token=TOKENS.write((shown[-1][0].position,), listing=listing))
+
+
+def _document(run: tables.Run, metrics: tables.EpochMetrics | None) -> schemas.Run:
+    numbers = None
+    if metrics is not None:
+        numbers = schemas.Numbers.model_validate(metrics, from_attributes=True)
+    return schemas.Run.model_validate({**_columns(run), "run_id": run.id, "metrics": numbers})
+
+
+def _columns(run: tables.Run) -> dict[str, object]:
+    return {name: getattr(run, name) for name in schemas.Run.model_fields if name not in {"run_id", "metrics"}}

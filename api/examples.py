@@ -1,0 +1,167 @@
+"""The examples of the OpenAPI document. Tests post the requests and hold the answers against their schemas."""
+
+from typing import Any
+
+from shared.catalog.presets import PRESETS
+from shared.spec import resolve
+
+ID = "0199c2f0-7d3a-7c1e-9b52-3f6f1f0a5c11"
+RUN_ID = "0199c2f0-7d3b-7f00-8a51-0d1e6a4f2b90"
+PRESET_NAME = "harrison-multivariate"
+
+_SPEC: dict[str, Any] = resolve({"preset": PRESET_NAME}).model_dump(mode="json")
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "preset": {"summary": "A preset as it is", "value": {"preset": PRESET_NAME}},
+    "overrides": {
+        "summary": "A preset with other seeds and epochs",
+        "value": {"preset": PRESET_NAME, "name": "a first look", "num_seeds": 5, "training": {"epochs": 10}},
+    },
+    "dataset": {"summary": "Nothing but a data set", "value": {"dataset": {"kind": "digits"}}},
+    "sweep": {
+        "summary": "A sweep over rates of label noise, with an activation's parameter changed",
+        "value": {
+            "name": "label noise on digits",
+            "dataset": {"kind": "digits"},
+            "corruption": {"kind": "symmetric", "rates": [0.1, 0.2, 0.4]},
+            "activations": ["relu", "gelu", {"kind": "leaky_relu", "negative_slope": 0.2, "label": "leaky 0.2"}],
+            "training": {"epochs": 30, "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}},
+            "num_seeds": 10,
+            "margin": {"accuracy": 0.02},
+        },
+    },
+}
+
+EXPERIMENT: dict[str, Any] = {
+    "id": ID,
+    "name": PRESET_NAME,
+    "state": "running",
+    "spec": _SPEC,
+    "progress": {
+        "runs_total": 140, "runs_finished": 20, "runs_failed": 0,
+        "epochs_total": 2800, "epochs_done": 700, "eta_s": 41.5,
+    },
+    "created_at": "2026-01-15T20:04:11.482913Z",
+    "started_at": "2026-01-15T20:04:11.903227Z",
+    "finished_at": None,
+    "provenance": {
+        "actrobust": "0.1.0", "python": "3.11.9", "preset": PRESET_NAME,
+        "spec_sha256": "6f1d3c0c1b0f7f9f3f0a2a4b8f6d5f0b7c9f1c2d3e4f5061728394a5b6c7d8e9",
+        "numerics": [{"engine": "serial", "device": "cpu", "threads": 1, "torch": "2.13.0"}],
+    },
+    "error": None,
+}  # fmt: skip
+
+QUEUED: dict[str, Any] = {
+    **EXPERIMENT,
+    "state": "queued",
+    "progress": {**EXPERIMENT["progress"], "runs_finished": 0, "epochs_done": 0, "eta_s": None},
+    "started_at": None,
+    "provenance": {**EXPERIMENT["provenance"], "numerics": []},
+}
+
+CANCELLING: dict[str, Any] = {
+    **EXPERIMENT,
+    "state": "cancelling",
+    "progress": {**EXPERIMENT["progress"], "eta_s": None},
+}
+
+PLAN: dict[str, Any] = {
+    "jobs": 14,
+    "runs": 140,
+    "epochs_total": 2800,
+    "metric_rows": 2800,
+    "estimated_training_flops": 9.2e11,
+    "estimated_memory_bytes": 9_000_000,
+    "spec": _SPEC,
+}
+
+_NUMBERS: dict[str, Any] = {
+    "train_loss": 0.0412,
+    "val_loss": 0.0398,
+    "train_accuracy": None,
+    "val_accuracy": None,
+    "val_loss_a": 0.0391,
+    "val_accuracy_a": None,
+    "memorization": 0.12,
+    "recovery": None,
+    "nonfinite": None,
+}
+
+METRICS_ROW: dict[str, Any] = {
+    "run_id": RUN_ID, "activation": "relu", "rate": 0.1, "seed": 0, "epoch": 20, **_NUMBERS,
+}  # fmt: skip
+
+RUN: dict[str, Any] = {
+    "run_id": RUN_ID, "activation": "relu", "rate": 0.1, "seed": 0, "state": "succeeded", "outcome": "ok", "epoch": 20,
+    "null_loss": 0.1003, "null_accuracy": None, "realised_rate": 0.1,
+    "mask_hash": "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8", "metrics": _NUMBERS,
+}  # fmt: skip
+
+ROBUSTNESS: dict[str, Any] = {
+    "experiment_id": ID,
+    "state": "succeeded",
+    "complete": True,
+    "inference_scope": "fresh_data",
+    "exploratory": False,
+    "metric": {"name": "loss", "unit": "mse", "better": "lower"},
+    "score": "final",
+    "epoch": 20,
+    "num_seeds": 10,
+    "margin": {"value": 0.005, "declared": False},
+    "confidence": 0.95,
+    "null_score": {"mean": 0.1},
+    "activations": [
+        {
+            "activation": "relu",
+            "rank": 1,
+            "clean": {"mean": 0.03, "sd": 0.002, "n": 10},
+            "conditions": [
+                {
+                    "rate": 0.1,
+                    "dirty": {"mean": 0.04, "sd": 0.003, "n": 10},
+                    "pairing_correlation": 0.6,
+                    "degradation": {"mean": 0.01, "sd": 0.003, "ci_low": 0.008, "ci_high": 0.012},
+                }
+            ],
+        }
+    ],
+    "diverged": [],
+    "missing_pairs": [],
+    "warnings": [],
+}
+
+_PRESET = PRESETS[PRESET_NAME]
+PRESET_SUMMARY: dict[str, Any] = {
+    "name": _PRESET.name, "title": _PRESET.title, "description": _PRESET.description, "source": _PRESET.source,
+}  # fmt: skip
+PRESET: dict[str, Any] = {**PRESET_SUMMARY, "spec": dict(_PRESET.spec), "resolved_spec": _SPEC}
+
+_RELU: dict[str, Any] = {
+    "kind": "relu",
+    "title": "Rectified linear unit",
+    "formula": "f(x) = max(0, x)",
+    "source": "Nair & Hinton 2010, Rectified linear units improve restricted Boltzmann machines",
+    "parameters": {"type": "object", "properties": {"kind": {"const": "relu"}, "label": {"type": "string"}}},
+    "learnable": False,
+}
+CATALOG: dict[str, Any] = {
+    "activations": [_RELU], "datasets": [], "corruptions": [], "architectures": [], "optimizers": [], "schedules": [],
+    "losses": [], "presets": [PRESET_SUMMARY],
+}  # fmt: skip
+
+PROBLEM: dict[str, Any] = {
+    "type": "urn:actrobust:problem:invalid-spec",
+    "title": "The spec is not valid",
+    "status": 422,
+    "detail": "1 thing is wrong; 'errors' says where, and what is allowed",
+    "instance": "/experiments",
+    "request_id": "5e0a8c1d2f3b4a6c8d7e9f0a1b2c3d4e",
+    "errors": [
+        {
+            "pointer": "/activations/0/kind",
+            "detail": "this activation is not in the catalog; did you mean 'gelu'?",
+            "type": "unknown_kind",
+        }
+    ],
+}

@@ -1,0 +1,113 @@
+"""The OpenAPI document: what FastAPI cannot know by itself, the body of a POST and the problem documents."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from api import examples, schemas
+from api.errors import PROBLEM_JSON
+from shared.catalog.presets import PRESETS
+from shared.spec import ExperimentSpec
+
+REF = "#/components/schemas/{model}"
+REQUEST_SUFFIX = "Request"
+
+EXPERIMENT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model="ExperimentRequest")},
+                "examples": examples.REQUESTS,
+            }
+        },
+    }
+}
+
+_MEANINGS = {
+    400: "The body is not JSON.",
+    404: "There is nothing with this id or name.",
+    406: "None of the media types in `Accept` is offered.",
+    409: "The request does not fit the present state.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    422: "Something in the input is not valid; `errors` says what and where.",
+    500: "A fault of the service.",
+    503: "The database does not answer; `Retry-After` says when to try again.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of an operation; 500 and 503 can happen to any."""
+    return {status: _problem_response(status) for status in (*statuses, 500, 503)}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    return {
+        "description": _MEANINGS.get(status, HTTPStatus(status).phrase),
+        "content": {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}}},
+    }
+
+
+def complete_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """FastAPI's document with the schemas that `problems` and `EXPERIMENT_BODY` refer to."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            _, problem = models_json_schema([(schemas.Problem, "serialization")], ref_template=REF)
+            document["components"]["schemas"] |= problem["$defs"] | _request_schemas()
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return openapi
+
+
+def _request_schemas() -> dict[str, Any]:
+    """The spec as it may be posted: everything optional, null for the default, and a preset to start from."""
+    _, definitions = models_json_schema([(ExperimentSpec, "validation")], ref_template=REF)
+    renamed = {f"{name}{REQUEST_SUFFIX}": _partial(schema) for name, schema in definitions["$defs"].items()}
+    # Their defaults depend on the preset and the data set.
+    for name in ("ExperimentSpec", "Training"):
+        for member in renamed[f"{name}{REQUEST_SUFFIX}"]["properties"].values():
+            member.pop("default", None)
+    spec = renamed.pop(f"ExperimentSpec{REQUEST_SUFFIX}")
+    preset = {"enum": [*PRESETS, None], "description": "The spec to start from; the other fields override it."}
+    spec["properties"] = {"preset": preset, **spec["properties"]}
+    spec["title"] = "ExperimentRequest"
+    spec["description"] = (
+        "An experiment to run. Every field has a default: the preset's, else the data set's. Fields beside `preset` "
+        "override it by JSON merge patch (RFC 7396), except that lists, and objects whose `kind` changes, replace it."
+    )
+    return {**renamed, "ExperimentRequest": spec}
+
+
+def _partial(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_partial(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    # Beside a preset the `kind` may be left out, so that it no longer tells the alternatives apart.
+    partial = {
+        {"oneOf": "anyOf"}.get(name, name): _partial(value)
+        for name, value in schema.items()
+        if name not in {"required", "discriminator"}
+    }
+    if "$ref" in partial:
+        partial["$ref"] += REQUEST_SUFFIX
+    if isinstance(schema.get("properties"), Mapping):
+        partial["properties"] = {name: _or_null(value) for name, value in partial["properties"].items()}
+    return partial
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A merge patch removes what it sets to null."""
+    described: dict[str, Any] = {name: schema[name] for name in ("title", "description", "default") if name in schema}
+    plain = {name: value for name, value in schema.items() if name not in described}
+    alternatives = plain["anyOf"] if plain.keys() == {"anyOf"} else [plain]
+    null = {"type": "null"}
+    return {"anyOf": alternatives if null in alternatives else [*alternatives, null], **described}
