@@ -39,16 +39,20 @@ class ServiceUnreachableError(ClientError):
 class ProblemError(ClientError):
     """The service refused; `errors` holds an object for each fault of the input: `pointer` or `parameter`, `detail`."""
 
-    def __init__(self, *, status: int, title: str, detail: str | None = None, errors: list[Json] | None = None) -> None:
+    def __init__(self, status: int, document: Json) -> None:
         self.status = status
-        self.title = title
-        self.detail = detail
-        self.errors = errors or []
+        self.title = str(document.get("title") or "the request failed")
+        self.detail: str | None = document.get("detail")
+        self.request_id: str | None = document.get("request_id")
+        self.errors: list[Json] = [error for error in document.get("errors") or [] if isinstance(error, dict)]
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        head = self.detail or f"{self.title} (HTTP {self.status})"
-        return "\n".join([head, *(f"  {_describe(error)}" for error in self.errors)])
+        if self.errors:
+            return "\n".join(["the request was refused", *(f"  {_describe(error)}" for error in self.errors)])
+        text = self.detail or f"{self.title} (HTTP {self.status})"
+        # The service's log says more about a fault of its own.
+        return f"{text} (request {self.request_id})" if self.status >= 500 and self.request_id else text
 
 
 def _describe(error: Json) -> str:
@@ -242,7 +246,5 @@ def _problem(response: httpx2.Response) -> ProblemError:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        document = {}
-    errors = [error for error in document.get("errors") or [] if isinstance(error, dict)]
-    title = str(document.get("title") or response.reason_phrase or "the request failed")
-    return ProblemError(status=response.status_code, title=title, detail=document.get("detail"), errors=errors)
+        document = {"title": response.reason_phrase}
+    return ProblemError(response.status_code, document)

@@ -77,11 +77,12 @@ def print_sections(sections: Json, *, console: Console) -> None:
         table.add_column("what it is", overflow="fold")
         table.add_column("parameters", overflow="fold")
         for entry in entries:
-            cells = (_name(entry), str(entry.get("formula") or entry.get("title") or ""), _parameters(entry))
+            cells = (_name(entry), str(entry.get("formula") or entry.get("description") or ""), _parameters(entry))
             table.add_row(*(Text(cell) for cell in cells))
         if all("parameters" not in entry for entry in entries):
             table.columns.pop()
         console.print(table)
+        console.print()
 
 
 def print_entries(sections: Json, *, console: Console) -> None:
@@ -110,7 +111,10 @@ def _parameters(entry: Json) -> str:
 
 
 def _default(schema: Json) -> str:
-    return f"={json.dumps(schema['default'])}" if "default" in schema else ""
+    if "default" not in schema:
+        return ""
+    value = schema["default"]
+    return f"={value:.6g}" if isinstance(value, float) else f"={json.dumps(value)}"
 
 
 def _parameter_lines(entry: Json) -> Iterator[str]:

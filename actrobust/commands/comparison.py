@@ -53,8 +53,9 @@ def _title(robustness: Json, name: str | None) -> Iterator[str]:
 
 
 def _epoch(robustness: Json) -> str:
+    """The epoch, where the score is that of one epoch for every run."""
     epoch = robustness.get("epoch")
-    return f" (epoch {epoch})" if epoch is not None else ""
+    return f" (epoch {epoch})" if epoch is not None and robustness["score"] == "final" else ""
 
 
 def _rates(robustness: Json) -> list[float]:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +73,8 @@ def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool)
     )
     if not access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    # Having shut down in order, uvicorn raises the signal once more; that is no reason for an exit code of failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -66,13 +66,20 @@ def test_a_problem_lists_every_pointer_with_its_sentence(tiny_service: TinyServi
     with Client(tiny_service.url) as client, pytest.raises(ProblemError) as caught:
         client.create_experiment({})
     assert (caught.value.status, caught.value.title) == (422, "Invalid spec")
-    assert str(caught.value) == "the spec has 2 faults\n  /training/epochs: at least 1\n  page_size: at most 1000"
+    assert str(caught.value) == "the request was refused\n  /training/epochs: at least 1\n  page_size: at most 1000"
     assert len(tiny_service.requests) == 1, "what was refused is not sent again"
 
 
 def test_an_error_page_of_something_in_between_is_a_problem_too(tiny_service: TinyService) -> None:
     tiny_service.answer = lambda _: Reply(status=502, content_type="text/html", body=b"<h1>Bad Gateway</h1>")
     with Client(tiny_service.url) as client, pytest.raises(ProblemError, match=r"Bad Gateway.*502"):
+        client.catalog()
+
+
+def test_a_fault_of_the_service_names_the_request_that_its_log_knows(tiny_service: TinyService) -> None:
+    problem = {"title": "Internal Server Error", "detail": "our side", "request_id": "abc"}
+    tiny_service.answer = lambda _: Reply(problem, status=500, content_type="application/problem+json")
+    with Client(tiny_service.url) as client, pytest.raises(ProblemError, match=r"our side \(request abc\)"):
         client.catalog()
 
 

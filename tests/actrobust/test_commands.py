@@ -162,7 +162,7 @@ def test_a_refused_spec_lists_every_fault_and_no_traceback(tiny_service: TinySer
     tiny_service.answer = lambda _: Reply({"title": "Invalid", "detail": "2 faults", "errors": errors}, status=422)
     done = actrobust("run", "-", "--url", tiny_service.url, input="{}")
     assert done.returncode == 1
-    assert done.stderr == "error: 2 faults\n  /num_seeds: at least 1\n  /name: too long\n"
+    assert done.stderr == "error: the request was refused\n  /num_seeds: at least 1\n  /name: too long\n"
 
 
 @pytest.mark.parametrize(

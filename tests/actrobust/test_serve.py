@@ -104,3 +104,33 @@ def test_nothing_survives_a_serve_that_was_killed(serving: Serving) -> None:
     serving.process.kill()
     serving.process.wait()
     assert eventually(lambda: gone(children), timeout_s=30)
+
+
+def test_run_brings_its_own_service_and_takes_it_away_again(
+    short_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("ACTROBUST_")]:
+        monkeypatch.delenv(name)
+    spec = {
+        "name": "in passing",
+        "dataset": {"kind": "fbm", "train_size": 200, "val_size": 100},
+        "activations": ["relu", "tanh"],
+        "num_seeds": 2,
+        "training": {"epochs": 2},
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    environment = {**os.environ, **own_environment(), "ACTROBUST_WORKER_PROCESSES": "1"}
+
+    def actrobust(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = own_command(*arguments, "--data-dir", str(short_dir))
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+    done = actrobust("run", str(tmp_path / "spec.json"))
+    assert done.returncode == 0, done.stderr
+    assert "in passing" in done.stdout
+    assert "rate 0.1: 10 %" in done.stdout
+    assert "succeeded · 100% · epochs 16/16 · runs 8/8" in done.stderr
+    assert not service_file(short_dir).exists()
+    assert not broker.answers(short_dir / "broker.sock")
+    listed = actrobust("list")
+    assert "succeeded" in listed.stdout, listed.stderr
