@@ -37,6 +37,9 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
         include_curves="curves" in query.include, include_raw="raw" in query.include,
     )  # fmt: skip
     is_loss = query.metric == "loss"
+    comparison = compare(load_results(session, experiment, spec), question)
+    if "pairs" in query.include:
+        comparison["warnings"].append("pairs of activations are not compared in this version")
     return {
         "experiment_id": experiment.id,
         "state": experiment.state,
@@ -47,7 +50,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
             "unit": spec.training.loss if is_loss else "fraction",
             "better": "lower" if is_loss else "higher",
         },
-        **compare(load_results(session, experiment, spec), question),
+        **comparison,
     }
 
 

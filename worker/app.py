@@ -7,8 +7,8 @@ from typing import Any
 
 from celery import signals
 from kombu.entity import Queue
-from shared.logging import configure_logging
 
+from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK
 from shared.store.doorbell import celery_app as make_celery_app

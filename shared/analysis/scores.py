@@ -78,6 +78,8 @@ def _best(h_ARSE: Array, selection_ARSE: Array, num_val: int) -> Array:
     return np.take_along_axis(other_ARSE, best_ARS[..., None], axis=-1)[..., 0]
 
 
-def score_epoch(score: str, num_epochs: int) -> int:
-    """The epoch up to which a score looks."""
+def score_epoch(score: str, num_epochs: int) -> int | None:
+    """The last epoch that a score looks at; None for `best`, where each run has its own."""
+    if score == "best":
+        return None
     return int(score.removeprefix("epoch:")) if score.startswith("epoch:") else num_epochs

@@ -102,7 +102,9 @@ def upgrade(database_url: str) -> None:
 
     import migrations
 
-    Database(database_url).ping()
+    database = Database(database_url)
+    database.ping()
+    database.close()
     config = Config()
     folder = str(Path(migrations.__file__).parent)
     config.set_main_option("script_location", folder.replace("%", "%%"))

@@ -74,7 +74,12 @@ def url_printed_by(process: subprocess.Popen[str], log: Path) -> str:
     lines: queue.Queue[str] = queue.Queue()
     output = process.stdout
     assert output is not None
-    threading.Thread(target=lambda: [lines.put(line) for line in output], daemon=True).start()
+
+    def read() -> None:
+        for line in output:
+            lines.put(line)
+
+    threading.Thread(target=read, daemon=True).start()
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
