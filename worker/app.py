@@ -10,14 +10,12 @@ from kombu.entity import Queue
 
 from shared.logging import configure_logging
 from shared.settings import Settings
-from shared.store.doorbell import QUEUES, TRAIN_TASK
+from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
 
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
-celery_app.conf.task_queues = [
-    Queue(name) for device, name in QUEUES.items() if device == "any" or settings.worker_device == "cuda"
-]
+celery_app.conf.task_queues = [Queue(QUEUES[device]) for device in queues_of(settings.worker_device)]
 
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
 draining = multiprocessing.Event()

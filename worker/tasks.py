@@ -11,7 +11,7 @@ from shared.errors import LeaseLostError, ServiceUnavailableError
 from shared.settings import Settings
 from shared.store import presence, queue
 from shared.store.db import Database
-from shared.store.doorbell import WORKER_SILENCE_S, dispatch
+from shared.store.doorbell import WORKER_SILENCE_S, dispatch, queues_of
 from shared.store.queue import Lease
 from shared.store.types import new_id
 from worker.lease_keeper import LeaseKeeper, StopReason
@@ -66,7 +66,7 @@ class Process:
         if self.draining():
             return
         with self.database.write() as session:
-            lease = queue.claim(session, job_id, self.worker_id)
+            lease = queue.claim(session, job_id, self.worker_id, devices=queues_of(self.settings.worker_device))
         if lease is None:
             return
         with structlog.contextvars.bound_contextvars(job=job_id, token=lease.token):

@@ -62,7 +62,9 @@ class TrainingJob:
         torch.set_num_threads(1)
         activation = next(entry for entry in self.spec.activations if entry.name == self.activation_label)
         with self.database.write() as session:
-            numerics = queue.fix_numerics(session, self.lease, decide_numerics(self.spec))
+            numerics = queue.fix_numerics(
+                session, self.lease, decide_numerics(self.spec, worker_device=self.settings.worker_device)
+            )
         with self.database.write() as session:
             queue.mark_running(session, self.lease)
         datasets_dir = self.settings.effective_datasets_dir

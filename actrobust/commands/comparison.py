@@ -134,8 +134,9 @@ def _counts(clean: Json, dirty: Json) -> str:
 
 
 def _decimals(activations: list[Json]) -> int:
-    """Decimals for a whole table, so that a typical spread over seeds shows two digits."""
-    spreads = [abs((a.get("clean") or {}).get("sd") or 0.0) for a in activations]
+    """Decimals for a whole table, so that the typical spread of a degradation over seeds shows two digits."""
+    conditions = [condition for a in activations for condition in a.get("conditions") or []]
+    spreads = [abs((condition.get("degradation") or {}).get("sd") or 0.0) for condition in conditions]
     typical = median([spread for spread in spreads if spread > 0] or [1e-3])
     return min(max(1 - math.floor(math.log10(typical)), 1), MOST_DECIMALS)
 

@@ -23,10 +23,16 @@ log = structlog.get_logger(__name__)
 
 TRAIN_TASK = "actrobust.train"
 QUEUES = {"any": "actrobust.any", "cuda": "actrobust.cuda"}
+
 # A worker that has not been heard of for this long offers no slots.
 WORKER_SILENCE_S = 30.0
 # A message that an idle worker has not answered by then is lost.
 UNANSWERED_S = 5.0
+
+
+def queues_of(worker_device: str) -> tuple[str, ...]:
+    """The kinds of job that a worker takes: one with a GPU also those that ask for it."""
+    return ("any", "cuda") if worker_device == "cuda" else ("any",)
 
 
 @lru_cache(maxsize=4)

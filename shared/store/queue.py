@@ -50,11 +50,11 @@ class MetricsRow:
     nonfinite: str | None = None
 
 
-def claim(session: Session, job_id: str, worker_id: str) -> Lease | None:
-    """Take a waiting job by compare-and-set; None when somebody else has it or it is over."""
+def claim(session: Session, job_id: str, worker_id: str, *, devices: Sequence[str] = ("any", "cuda")) -> Lease | None:
+    """Take a waiting job by compare-and-set; None when somebody else has it, it is over, or needs another device."""
     statement = (
         update(Job)
-        .where(Job.id == job_id, Job.state.in_(WAITING_JOB))
+        .where(Job.id == job_id, Job.state.in_(WAITING_JOB), Job.device.in_(devices))
         .values(
             state=JobState.RUNNING, token=Job.token + 1, worker_id=worker_id,
             claimed_at=now(), heartbeat_at=None, dispatched_at=None,
@@ -101,6 +101,8 @@ def fix_numerics(session: Session, lease: Lease, numerics: dict[str, Any]) -> di
     job = session.get_one(Job, lease.job_id)
     if job.numerics is None:
         job.numerics = numerics
+        # What has begun on a GPU goes on there, also after a drain or a loss.
+        job.device = "cuda" if numerics["device"] == "cuda" else job.device
     return job.numerics
 
 

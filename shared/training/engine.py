@@ -12,15 +12,17 @@ from shared.training.population import Member, Population
 from shared.training.serial import SerialPopulation
 
 
-def decide_numerics(spec: ExperimentSpec) -> dict[str, Any]:
+def decide_numerics(spec: ExperimentSpec, *, worker_device: str = "cpu") -> dict[str, Any]:
     """Everything beside the spec that the last digits of a metric depend on; equal numerics, equal metrics.
 
-    Raises: RuntimeError: the spec asks for a device that this machine lacks.
+    Args:
+        worker_device: `cuda` where the operator gave this worker a GPU, else `cpu`.
+    Raises: RuntimeError: that asks for a GPU, and there is none.
     """
-    has_cuda = torch.cuda.is_available()
-    if spec.training.device == "cuda" and not has_cuda:
-        raise RuntimeError("the spec asks for CUDA, and this worker has none")
-    device = "cuda" if has_cuda and spec.training.device != "cpu" else "cpu"
+    asked = spec.training.device
+    device = worker_device if asked == "auto" else asked
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("a GPU is asked for, and this worker has none")
     return {
         "engine": "serial",
         "device": device,
