@@ -1,7 +1,6 @@
 """Reading a JSON body from somebody who may be mistaken or hostile."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from email.message import Message
 from typing import Any, NoReturn
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 from fastapi.requests import Request
 from starlette.exceptions import HTTPException
 
-from api.errors import MalformedBodyError
+from api.errors import MOST_ERRORS, MalformedBodyError
 from shared.errors import FieldProblem, InvalidSpecError
 
 # The largest sensible spec has some hundred values.
@@ -46,8 +45,9 @@ def _check_content_type(request: Request) -> None:
 
 
 def _too_large(max_bytes: int) -> HTTPException:
-    # What is left of the body stays unread, so nothing more can follow on this connection.
-    return HTTPException(413, f"the body must be at most {max_bytes} bytes", headers={"Connection": "close"})
+    # The connection stays open: the server throws away what still comes. If it closed, many a client would hear of a
+    # broken connection instead of the reason.
+    return HTTPException(413, f"the body must be at most {max_bytes} bytes")
 
 
 def parse_json(body: bytes) -> Any:
@@ -80,8 +80,7 @@ def _malformed(detail: str) -> MalformedBodyError:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise _malformed(f"one object has the field '{twice[:80]}' twice")
+        raise _malformed("an object has the same field twice")
     return members
 
 
@@ -89,32 +88,51 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _malformed(f"{name} is not JSON; numbers are finite")
 
 
+# Where a value stands: its name or index, and where that stands. A rendered pointer for every value would cost the
+# length of all names above it, each time.
+Place = tuple["Place", str | int] | None
+
+
 def _check_values(document: Any) -> None:
     problems = []
-    for count, (pointer, value) in enumerate(_values(document, ""), start=1):
-        if count > MOST_VALUES:
-            detail = f"a spec has at most {MOST_VALUES} values"
-            raise InvalidSpecError([FieldProblem(detail, "too_large", pointer="")])
+    for place, value in _values(document):
         if isinstance(value, str) and not _is_storable(value):
             detail = "this text holds a NUL or half a surrogate pair, which cannot be stored"
-            problems.append(FieldProblem(detail, "string_unicode", pointer=pointer))
+            problems.append(FieldProblem(detail, "string_unicode", pointer=_pointer(place)))
+        if len(problems) == MOST_ERRORS:
+            break
     if problems:
         raise InvalidSpecError(problems)
 
 
-def _values(document: Any, pointer: str) -> Iterator[tuple[str, Any]]:
-    """Every name and value below `document` with its JSON pointer; without recursion, since depth is the sender's."""
-    waiting = [(pointer, document)]
+def _values(document: Any) -> Iterator[tuple[Place, Any]]:
+    """Every name and value of `document` with its place; without recursion, since depth is the sender's.
+
+    Raises: InvalidSpecError: there are absurdly many.
+    """
+    waiting: list[tuple[Place, Any]] = [(None, document)]
+    num_values = 1
     while waiting:
-        pointer, value = waiting.pop()
-        yield pointer, value
-        if isinstance(value, dict):
-            for name, member in value.items():
-                path = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-                yield path, name
-                waiting.append((path, member))
-        elif isinstance(value, list):
-            waiting += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+        place, value = waiting.pop()
+        yield place, value
+        if not isinstance(value, dict | list):
+            continue
+        num_values += len(value)
+        if num_values > MOST_VALUES:
+            raise InvalidSpecError([FieldProblem(f"a spec has at most {MOST_VALUES} values", "too_large", pointer="")])
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        for step, member in members:
+            if isinstance(step, str):
+                yield (place, step), step
+            waiting.append(((place, step), member))
+
+
+def _pointer(place: Place) -> str:
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(str(step).replace("~", "~0").replace("/", "~1"))
+    return "".join("/" + step for step in reversed(steps))
 
 
 def _is_storable(text: str) -> bool:

@@ -75,6 +75,7 @@ def load_results(session: Session, experiment: Experiment, spec: ExperimentSpec)
         null_accuracy_ARS=_spread(runs, place, shape, [run.null_accuracy for run in runs]),
         complete_ARS=_spread(runs, place, shape, [run.state == RunState.SUCCEEDED for run in runs]) == 1,
         diverged_ARS=_spread(runs, place, shape, [run.outcome == Outcome.DIVERGED for run in runs]) == 1,
+        num_measured_ARS=_spread(runs, place, shape, [run.epoch for run in runs]),
     )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ def headers_for(tag: str) -> Mapping[str, str]:
     return {"ETag": tag, "Cache-Control": REVALIDATE}
 
 
-IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of the answer that the client has.")]
+IfNoneMatch = Annotated[
+    str, Header(alias="If-None-Match", description="The `ETag` of the answer that the client has; `*` for any.")
+]
 OPENAPI_HEADERS = {"ETag": {"description": "Names this state of the answer.", "schema": {"type": "string"}}}
 OPENAPI_NOT_MODIFIED = {"description": "Nothing has changed since the answer with this `ETag`."}

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 from fastapi.requests import Request
 
 from api import bodies
 from api.background import Bell, BrokerWatch
-from shared.errors import InvalidParameterError
+from api.queries import ClosedQuery
 from shared.settings import Settings
 from shared.store.db import Database
 
@@ -36,16 +36,15 @@ async def _body(request: Request) -> bytes:
     return await bodies.read_body(request, _parts(request).settings.max_body_bytes)
 
 
-def no_parameters(request: Request) -> None:
-    """For calls without query parameters: a misspelt path or wish must not pass in silence.
+class _NoQuery(ClosedQuery):
+    """The query of a call that takes none."""
 
-    Raises: InvalidParameterError: there is one.
-    """
-    for name in request.query_params:
-        raise InvalidParameterError(name, "this call takes no query parameters", "extra_forbidden")
+
+def _no_parameters(_query: Annotated[_NoQuery, Query()]) -> None:
+    """FastAPI itself ignores parameters that a call does not know."""
 
 
 TheParts = Annotated[Parts, Depends(_parts)]
 ExperimentId = Annotated[str, Depends(_experiment_id)]
 Body = Annotated[bytes, Depends(_body)]
-NoParameters = Depends(no_parameters)
+NoParameters = Depends(_no_parameters)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shared.store.db import Database
-from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks
+from shared.store.metrics import NAMES, ROWS_PER_CHUNK, MetricsFilter, metrics_page
 
 Chunk = list[tuple[Any, ...]]
 Writer = Callable[[Iterator[Chunk]], Iterator[bytes]]
@@ -16,9 +16,20 @@ WHOLE_COLUMNS = {"seed", "epoch"}
 
 
 def download(database: Database, experiment_id: str, wanted: MetricsFilter, writer: Writer) -> Iterator[bytes]:
-    """The pieces of the file; its reading transaction lasts until the last one."""
-    with database.read() as session:
-        yield from writer(metrics_chunks(session, experiment_id, wanted))
+    """The pieces of the file."""
+    yield from writer(_chunks(database, experiment_id, wanted))
+
+
+def _chunks(database: Database, experiment_id: str, wanted: MetricsFilter) -> Iterator[Chunk]:
+    """Rows in pieces, each read by itself: whoever reads slowly holds no connection meanwhile."""
+    after = None
+    while True:
+        with database.read() as session:
+            page = metrics_page(session, experiment_id, wanted, limit=ROWS_PER_CHUNK, after=after)
+        if not page:
+            return
+        after = page[-1][1]
+        yield [tuple(item[name] for name in NAMES) for item, _ in page]
 
 
 def as_csv(chunks: Iterator[Chunk]) -> Iterator[bytes]:

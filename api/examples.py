@@ -1,5 +1,6 @@
 """The examples of the OpenAPI document. Tests post the requests and hold the answers against their schemas."""
 
+from http import HTTPStatus
 from typing import Any
 
 from shared.catalog.presets import PRESETS
@@ -150,18 +151,62 @@ CATALOG: dict[str, Any] = {
     "losses": [], "presets": [PRESET_SUMMARY],
 }  # fmt: skip
 
-PROBLEM: dict[str, Any] = {
-    "type": "urn:actrobust:problem:invalid-spec",
-    "title": "The spec is not valid",
-    "status": 422,
-    "detail": "1 thing is wrong; 'errors' says where, and what is allowed",
-    "instance": "/experiments",
-    "request_id": "5e0a8c1d2f3b4a6c8d7e9f0a1b2c3d4e",
-    "errors": [
+# By operation and status.
+ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("create_experiment", "200"): PLAN,
+    ("create_experiment", "202"): QUEUED,
+    ("list_experiments", "200"): {"items": [EXPERIMENT]},
+    ("get_experiment", "200"): EXPERIMENT,
+    ("cancel_experiment", "200"): {**EXPERIMENT, "state": "cancelled", "finished_at": "2026-01-15T20:05:02.016381Z"},
+    ("cancel_experiment", "202"): CANCELLING,
+    ("resume_experiment", "202"): QUEUED,
+    ("list_runs", "200"): {"items": [RUN]},
+    ("list_metrics", "200"): {"items": [METRICS_ROW]},
+    ("get_robustness", "200"): ROBUSTNESS,
+    ("get_catalog", "200"): CATALOG,
+    ("list_presets", "200"): {"items": [PRESET_SUMMARY]},
+    ("get_preset", "200"): PRESET,
+    ("get_health", "200"): {"status": "ok"},
+    ("get_readiness", "200"): {"status": "ok"},
+}
+
+
+def _problem(status: int, detail: str, *, name: str = "", title: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "type": f"urn:actrobust:problem:{name}" if name else "about:blank",
+        "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail,
+        "instance": "/experiments", "request_id": "5e0a8c1d2f3b4a6c8d7e9f0a1b2c3d4e", **more,
+    }  # fmt: skip
+
+
+_ONE_THING = "1 thing is wrong; 'errors' says where, and what is allowed"
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "400": _problem(
+        400, _ONE_THING, name="malformed-body", title="The body is not JSON",
+        errors=[{"pointer": "", "detail": "line 1, column 16: Expecting ',' delimiter", "type": "json_invalid"}],
+    ),
+    "404": _problem(404, f"there is no experiment {ID}"),
+    "406": _problem(406, "metrics come as application/json, text/csv, application/vnd.apache.parquet"),
+    "409": _problem(
+        409, "the experiment has succeeded already; there is nothing to cancel", name="conflict",
+        title="The request does not fit the present state",
+    ),
+    "413": _problem(413, "the body must be at most 1048576 bytes"),
+    "415": _problem(415, "the body must be JSON: send the header 'Content-Type: application/json'"),
+    "422": _problem(
+        422, _ONE_THING, name="invalid-parameter", title="A parameter is not valid",
+        errors=[{"parameter": "nonsense", "detail": "this parameter does not exist", "type": "extra_forbidden"}],
+    ),
+    "500": _problem(500, "something went wrong on our side; the log tells more under this request_id"),
+    "503": _problem(503, "a part of the service does not answer; try again in a moment"),
+}  # fmt: skip
+BAD_SPEC: dict[str, Any] = _problem(
+    422, _ONE_THING, name="invalid-spec", title="The spec is not valid",
+    errors=[
         {
             "pointer": "/activations/0/kind",
             "detail": "this activation is not in the catalog; did you mean 'gelu'?",
             "type": "unknown_kind",
         }
     ],
-}
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
@@ -53,7 +54,8 @@ class Envelope:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                _add_headers(MutableHeaders(scope=message), scope["path"])
+                is_static = scope["path"].startswith(DOCS_FILES) and message["status"] == HTTPStatus.OK
+                _add_headers(MutableHeaders(scope=message), scope["path"], is_static=is_static)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=correlation_id.get()):
@@ -68,8 +70,8 @@ class Envelope:
                 await internal_error(Request(scope))(scope, receive, send_with_headers)
 
 
-def _add_headers(headers: MutableHeaders, path: str) -> None:
+def _add_headers(headers: MutableHeaders, path: str, *, is_static: bool) -> None:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Content-Security-Policy", DOCS_CSP if path.startswith(DOCS_PAGES) else CLOSED_CSP)
-    headers.setdefault("Cache-Control", "public, max-age=86400" if path.startswith(DOCS_FILES) else "no-store")
+    headers.setdefault("Cache-Control", "public, max-age=86400" if is_static else "no-store")

@@ -61,10 +61,34 @@ def complete_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             document = generate()
             _, problem = models_json_schema([(schemas.Problem, "serialization")], ref_template=REF)
             document["components"]["schemas"] |= problem["$defs"] | _request_schemas()
+            for item in document["paths"].values():
+                for operation in item.values():
+                    _add_examples(operation)
+                    _drop_null_parameters(operation)
             app.openapi_schema = document
         return app.openapi_schema
 
     return openapi
+
+
+def _add_examples(operation: dict[str, Any]) -> None:
+    """Not given to FastAPI's routes, which would leave out what is null."""
+    for status, answer in operation["responses"].items():
+        content = answer.get("content", {})
+        if PROBLEM_JSON in content:
+            is_bad_spec = status == "422" and "requestBody" in operation
+            content[PROBLEM_JSON]["example"] = examples.BAD_SPEC if is_bad_spec else examples.PROBLEMS[status]
+        elif "application/json" in content:
+            content["application/json"]["example"] = examples.ANSWERS[operation["operationId"], status]
+
+
+def _drop_null_parameters(operation: dict[str, Any]) -> None:
+    """A parameter is left out, never null: FastAPI describes the Python default instead."""
+    for parameter in operation.get("parameters", []):
+        alternatives = [kind for kind in parameter["schema"].pop("anyOf", []) if kind != {"type": "null"}]
+        assert len(alternatives) <= 1
+        for kind in alternatives:
+            parameter["schema"] |= kind
 
 
 def _request_schemas() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api import examples
 from api.schemas import Document
 from shared.store.states import ExperimentState
 
@@ -104,8 +103,6 @@ class RunKey(Document):
 
 class Robustness(Open):
     """The comparison of all activations, clean against dirty."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.ROBUSTNESS]})
 
     experiment_id: str = Field(json_schema_extra={"format": "uuid"})
     state: ExperimentState

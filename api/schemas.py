@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from api import examples
 from shared.catalog.base import Task
 from shared.spec import ExperimentSpec
 from shared.store.states import ExperimentState, Outcome, RunState
@@ -68,8 +67,6 @@ class Provenance(Document):
 class Experiment(Document):
     """One posted spec and everything that came of it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.EXPERIMENT]})
-
     id: str = Field(json_schema_extra={"format": "uuid"})
     name: str
     state: ExperimentState
@@ -84,8 +81,6 @@ class Experiment(Document):
 
 class Plan(Document):
     """What an experiment would cost; nothing was stored."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.PLAN]})
 
     jobs: int
     runs: int
@@ -113,8 +108,6 @@ class Numbers(Document):
 class Run(Document):
     """One trained network."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
-
     run_id: str = Field(json_schema_extra={"format": "uuid"})
     activation: str = Field(description="The activation's label.")
     rate: float = Field(description="Share of corrupted training rows asked for; 0 is clean.")
@@ -139,8 +132,6 @@ class Runs(Page[Run]):
 
 class MetricsRow(Numbers):
     """One epoch of one run."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.METRICS_ROW]})
 
     run_id: str = Field(json_schema_extra={"format": "uuid"})
     activation: str = Field(description="The activation's label.")
@@ -201,8 +192,6 @@ class PresetSummary(Document):
 class Preset(PresetSummary):
     """A named spec: what it says, and what that resolves to."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.PRESET]})
-
     spec: dict[str, Any]
     resolved_spec: ResolvedSpec
 
@@ -210,15 +199,11 @@ class Preset(PresetSummary):
 class Presets(Document):
     """All presets."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [examples.PRESET_SUMMARY]}]})
-
     items: list[PresetSummary]
 
 
 class Catalog(Document):
     """Everything that a spec may name."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.CATALOG]})
 
     activations: list[ActivationEntry]
     datasets: list[DatasetEntry]
@@ -254,8 +239,6 @@ class Fault(Document):
 
 class Problem(Document):
     """An error (RFC 9457), sent as `application/problem+json`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
 
     type: str = Field(json_schema_extra={"format": "uri-reference"})
     title: str

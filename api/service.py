@@ -73,7 +73,7 @@ def check(document: object, settings: Settings) -> Checked:
 def plan_document(checked: Checked) -> schemas.Plan:
     """What an experiment would cost."""
     return schemas.Plan(
-        jobs=len(checked.plan.jobs), runs=checked.plan.num_runs,
+        jobs=checked.plan.num_jobs, runs=checked.plan.num_runs,
         epochs_total=checked.plan.num_runs * checked.plan.num_epochs, metric_rows=checked.plan.num_metric_rows,
         estimated_training_flops=checked.plan.training_flops, estimated_memory_bytes=checked.plan.memory_bytes,
         spec=checked.spec.model_dump(mode="json"),

@@ -26,6 +26,9 @@ def _run() -> None:
     with database.write() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
+            # A large table takes longer to change than any request may take, and the lock longer to come.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         context.configure(
             connection=connection,

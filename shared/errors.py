@@ -55,3 +55,7 @@ class ServiceUnavailableError(ActrobustError):
 
 class LeaseLostError(ActrobustError):
     """The job belongs to somebody else now, or was cancelled: stop training, write nothing."""
+
+
+class UnfitWorkerError(ActrobustError):
+    """This worker lacks what a job needs, such as a GPU or the files of a data set."""

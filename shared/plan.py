@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
-from shared.catalog.layers import Cost, cost
+from shared.catalog.layers import Cost, cost, rows_evaluated_at_once
 from shared.errors import FieldProblem
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
@@ -15,8 +16,9 @@ FLOPS_PER_S = 3e10
 # A job should take neither split seconds nor hours, and small experiments should still keep several cores busy.
 TARGET_JOB_S = 10.0
 BACKWARD_AND_FORWARD = 3
-# Weights, gradients and two moments of Adam.
-NUMBERS_PER_PARAMETER = 4
+MOST_RUNS_PER_JOB = 200
+# Weights, gradients and two moments of Adam; a checkpoint copies all but the gradients twice.
+NUMBERS_PER_PARAMETER = 10
 
 
 @dataclass(frozen=True)
@@ -40,32 +42,47 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of an experiment and the estimated cost."""
+    """An experiment in figures, and its jobs. The jobs are made when asked for: a plan over budget never makes them."""
 
-    jobs: tuple[PlannedJob, ...]
-    num_epochs: int
+    spec: ExperimentSpec
+    seeds_per_job: int
     training_flops: float
     memory_bytes: int
 
     @property
+    def num_epochs(self) -> int:
+        """Epochs of each run."""
+        return self.spec.training.epochs
+
+    @property
     def num_runs(self) -> int:
         """Networks that will be trained."""
-        return sum(len(job.runs) for job in self.jobs)
+        return len(self.spec.activations) * len(self.spec.rates) * self.spec.num_seeds
+
+    @property
+    def num_jobs(self) -> int:
+        """Units of work that they are divided into."""
+        return len(self.spec.activations) * ceil(self.spec.num_seeds / self.seeds_per_job)
 
     @property
     def num_metric_rows(self) -> int:
         """Rows of per-epoch metrics that will be stored."""
         return self.num_runs * self.num_epochs
 
+    @cached_property
+    def jobs(self) -> tuple[PlannedJob, ...]:
+        """All jobs with their runs."""
+        return tuple(_jobs(self.spec, self.seeds_per_job))
+
 
 def plan(spec: ExperimentSpec) -> Plan:
     """Split a resolved spec into jobs; the same spec always gives the same plan."""
     network = cost(spec.architecture.layers(spec.dataset.input_shape, spec.num_outputs), spec.dataset.input_shape)
-    jobs = tuple(_jobs(spec, _seeds_per_job(spec, network)))
+    seeds_per_job = _seeds_per_job(spec, network)
     flops_per_run = spec.training.epochs * spec.dataset.train_size * network.forward_flops * BACKWARD_AND_FORWARD
     num_runs = len(spec.activations) * len(spec.rates) * spec.num_seeds
-    largest_job = max(len(job.runs) for job in jobs)
-    return Plan(jobs, spec.training.epochs, float(flops_per_run * num_runs), _memory(spec, network, largest_job))
+    memory = _memory(spec, network, min(seeds_per_job, spec.num_seeds) * len(spec.rates))
+    return Plan(spec, seeds_per_job, float(flops_per_run * num_runs), memory)
 
 
 def _seeds_per_job(spec: ExperimentSpec, network: Cost) -> int:
@@ -74,7 +91,8 @@ def _seeds_per_job(spec: ExperimentSpec, network: Cost) -> int:
     step_s = STEP_OVERHEAD_S + training.batch_size * network.forward_flops * BACKWARD_AND_FORWARD / FLOPS_PER_S
     seed_s = num_steps * step_s * len(spec.rates)
     num_jobs = min(spec.num_seeds, ceil(spec.num_seeds * seed_s / TARGET_JOB_S))
-    return ceil(spec.num_seeds / num_jobs)
+    # The members of a population live in memory together.
+    return min(ceil(spec.num_seeds / num_jobs), max(1, MOST_RUNS_PER_JOB // len(spec.rates)))
 
 
 def _jobs(spec: ExperimentSpec, seeds_per_job: int) -> Iterator[PlannedJob]:
@@ -94,7 +112,8 @@ def _memory(spec: ExperimentSpec, network: Cost, num_members: int) -> int:
     number_bytes = 8 if spec.training.precision == "float64" else 4
     examples = (spec.dataset.train_size + spec.dataset.val_size) * spec.dataset.example_bytes
     weights = network.num_parameters * NUMBERS_PER_PARAMETER * num_members * number_bytes
-    batch = 2 * spec.training.batch_size * network.activation_numbers * number_bytes
+    largest_batch = max(2 * spec.training.batch_size, rows_evaluated_at_once(network))
+    batch = largest_batch * network.activation_numbers * number_bytes
     # Every member may hold a dirty copy of the training rows.
     return examples * (1 + num_members) + weights + batch
 

@@ -4,11 +4,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from shared.catalog.activations import AnyActivation, ReLU
 from shared.catalog.architectures import AnyArchitecture, Mlp
-from shared.catalog.base import ClosedModel, suggestion
+from shared.catalog.base import ClosedModel, one_line, suggestion
 from shared.catalog.corruptions import AnyCorruption, Gaussian, num_corrupted
 from shared.catalog.datasets import DATASETS, AnyDataset
 from shared.catalog.datasets.fbm import Fbm
@@ -46,7 +46,7 @@ class Margin(ClosedModel):
 class ExperimentSpec(ClosedModel):
     """One comparison: every activation, clean and at each rate of dirt, over the same seeds."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "experiment"
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)] = "experiment"
     dataset: AnyDataset = Fbm()
     corruption: AnyCorruption = Gaussian()
     architecture: AnyArchitecture = Mlp()
@@ -57,13 +57,6 @@ class ExperimentSpec(ClosedModel):
     metric: MetricName | None = None
     score: Annotated[str, Field(pattern=SCORE_PATTERN)] = "final"
     margin: Margin | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError("the name must be one line of printable characters")
-        return name
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -132,6 +125,15 @@ def merge_patch(target: object, patch: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+# The validator speaks of Python where a client has written JSON.
+IN_WORDS_OF_JSON = {
+    "extra_forbidden": "this field does not exist; GET /catalog and /docs list the fields that do",
+    "tuple_type": "Input should be a list",
+    "model_type": "Input should be an object",
+    "model_attributes_type": "Input should be an object",
+}
+
+
 def _field_problems(error: ValidationError, document: object) -> list[FieldProblem]:
     details = error.errors()
     # A list whose items are wrong is also called too short, by the items that did not get in.
@@ -142,10 +144,8 @@ def _field_problems(error: ValidationError, document: object) -> list[FieldProbl
 
 def _field_problem(error: Any, document: object) -> FieldProblem:
     pointer = pointer_to(error["loc"], document, inside=error["type"] == "unknown_kind")
-    detail = error["msg"].removeprefix("Value error, ").replace("Tuple should", "List should")
-    if error["type"] == "extra_forbidden":
-        detail = "this field does not exist; GET /catalog and /docs list the fields that do"
-    return FieldProblem(detail, error["type"], pointer=pointer)
+    said = error["msg"].removeprefix("Value error, ").replace("Tuple should", "List should")
+    return FieldProblem(IN_WORDS_OF_JSON.get(error["type"], said), error["type"], pointer=pointer)
 
 
 def pointer_to(loc: Sequence[str | int], document: object, *, inside: bool = False) -> str:
@@ -156,11 +156,13 @@ def pointer_to(loc: Sequence[str | int], document: object, *, inside: bool = Fal
     """
     parts: list[str | int] = []
     here: Any = document
+    is_tag_due = False
     for step in loc:
-        if isinstance(here, Mapping) and step not in here and step == here.get("kind"):
+        # An object chosen by its kind has the kind as its first step, and so has a bare kind.
+        if is_tag_due and step == (here.get("kind") if isinstance(here, Mapping) else here):
+            is_tag_due = False
             continue
-        if isinstance(here, str) and step == here:  # the tag of a bare kind
-            continue
+        is_tag_due = True
         parts.append(step)
         in_list = isinstance(here, list | tuple) and isinstance(step, int) and step < len(here)
         here = here[step] if in_list else here.get(str(step)) if isinstance(here, Mapping) else None

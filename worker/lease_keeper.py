@@ -32,13 +32,18 @@ class LeaseKeeper:
 
     It stops the job when the lease is refused (cancelled, or passed to another), when the worker drains, and when no
     renewal has got through for so long that the lease may pass to another soon.
+
+    Args:
+        claimed_at: the monotonic clock before the claim.
     """
 
-    def __init__(self, database: Database, lease: Lease, *, ttl_s: float, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, database: Database, lease: Lease, *, ttl_s: float, draining: Callable[[], bool], claimed_at: float
+    ) -> None:
         self.database, self.lease, self.ttl_s, self.draining = database, lease, ttl_s, draining
         self.interval_s = min(ttl_s / 3, LONGEST_INTERVAL_S)
         self.reason: StopReason | None = None
-        self._renewed_at = time.monotonic()
+        self._renewed_at = claimed_at
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -57,9 +62,14 @@ class LeaseKeeper:
         """Whether training has to end; also checked here, so that a stopped process wakes up knowing it is too late."""
         if self.reason is None and self.draining():
             self.reason = StopReason.DRAINING
+        return self.is_lost or self.reason is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the lease is refused, or may pass to another soon because no renewal got through."""
         if time.monotonic() - self._renewed_at > self.ttl_s - self.interval_s:
             self.reason = StopReason.LOST
-        return self.reason is not None
+        return self.reason is StopReason.LOST
 
     def _keep(self) -> None:
         while not self._done.wait(self.interval_s):

@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import structlog
 
-from shared.errors import LeaseLostError, ServiceUnavailableError
+from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError
 from shared.settings import Settings
 from shared.store import presence, queue
 from shared.store.db import Database
@@ -17,6 +17,8 @@ from shared.store.types import new_id
 from worker.lease_keeper import LeaseKeeper, StopReason
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class Process:
@@ -65,28 +67,33 @@ class Process:
         """Claim and train a job; return at once when it is somebody else's or over."""
         if self.draining():
             return
+        # Loads torch: seconds that must not pass between the claim and the first renewal.
+        import worker.training_job  # noqa: F401
+
+        claimed_at = time.monotonic()
         with self.database.write() as session:
             lease = queue.claim(session, job_id, self.worker_id, devices=queues_of(self.settings.worker_device))
         if lease is None:
             return
         with structlog.contextvars.bound_contextvars(job=job_id, token=lease.token):
             log.info("job claimed")
-            self._hold(lease)
+            self._hold(lease, claimed_at)
         if not self.draining():
             dispatch(self.database, self.settings)
 
-    def _hold(self, lease: Lease) -> None:
+    def _hold(self, lease: Lease, claimed_at: float) -> None:
         from worker.training_job import TrainingJob
 
         ttl_s = self.settings.lease_ttl_s
-        with LeaseKeeper(self.database, lease, ttl_s=ttl_s, draining=self.draining) as keeper:
+        with LeaseKeeper(self.database, lease, ttl_s=ttl_s, draining=self.draining, claimed_at=claimed_at) as keeper:
             try:
                 TrainingJob(self.database, self.settings, lease, keeper).run()
-            except LeaseLostError:
+            except (LeaseLostError, ServiceUnavailableError) as error:
+                log.warning("job given up", reason=str(error))
                 keeper.reason = StopReason.LOST
             except Exception as error:
                 log.exception("job failed")
-                reason = _one_line(error)
+                reason = _for_clients(error, lease)
                 self._try(lambda: self._fail(lease, reason))
         if keeper.reason is StopReason.LOST:
             self._try(lambda: self._give_up(lease))
@@ -108,23 +115,23 @@ class Process:
             log.warning("job left to the reaper", error=str(error))
 
 
-def _one_line(error: Exception) -> str:
-    message = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {message}"[:500]
+def _for_clients(error: Exception, lease: Lease) -> str:
+    """Why a job failed, without what a stranger should not read: paths, addresses, statements."""
+    if isinstance(error, ActrobustError):
+        return str(error)
+    return f"training raised {type(error).__name__}; the worker's log tells more under job {lease.job_id}"
 
 
-def retry_while_away(action: Callable[[], None], *, give_up: Callable[[], bool], pause_s: float = 0.5) -> None:
-    """Repeat an idempotent write until the database answers.
+def retry_while_away(action: Callable[[], T], *, give_up: Callable[[], bool], pause_s: float = 0.5) -> T:
+    """Repeat an idempotent transaction until the database answers.
 
     Args:
         give_up: asked between attempts; once true, the last error is raised.
     """
     while True:
         try:
-            action()
+            return action()
         except ServiceUnavailableError:
             if give_up():
                 raise
             time.sleep(pause_s)
-        else:
-            return

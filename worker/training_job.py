@@ -1,14 +1,16 @@
 """One claimed job from its rows to its last epoch. Imports torch: load it in a training process only."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from math import isfinite, isnan
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import torch
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from shared.errors import LeaseLostError, ServiceUnavailableError
+from shared.errors import LeaseLostError, UnfitWorkerError
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
 from shared.store import queue
@@ -24,6 +26,8 @@ from worker.lease_keeper import LeaseKeeper, StopReason
 from worker.tasks import retry_while_away
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class TrainingJob:
@@ -50,45 +54,46 @@ class TrainingJob:
         population = self._prepare()
         finished = train(population, self, checkpoint_interval_s=self.settings.checkpoint_interval_s)
         if finished:
-            self._write(self._complete)
+            self._complete()
             self.files.remove(self.lease.job_id)
             log.info("job succeeded")
         elif self.keeper.reason is StopReason.DRAINING:
             self.checkpoint(population)
-            self._write(self._release)
+            self._write(lambda session: queue.release(session, self.lease))
             log.info("job handed back", epoch=population.epoch)
 
     def _prepare(self) -> Population:
         torch.set_num_threads(1)
-        activation = next(entry for entry in self.spec.activations if entry.name == self.activation_label)
-        with self.database.write() as session:
-            numerics = queue.fix_numerics(
-                session, self.lease, decide_numerics(self.spec, worker_device=self.settings.worker_device)
-            )
-        with self.database.write() as session:
-            queue.mark_running(session, self.lease)
-        datasets_dir = self.settings.effective_datasets_dir
-        missing = self.spec.dataset.missing(datasets_dir)
+        decided = decide_numerics(self.spec, worker_device=self.settings.worker_device)
+        numerics = self._write(lambda session: queue.fix_numerics(session, self.lease, decided))
+        self._write(lambda session: queue.mark_running(session, self.lease))
+        missing = self.spec.dataset.missing(self.settings.effective_datasets_dir)
         if missing:
-            raise FileNotFoundError(f"the data set is not on this worker's disk; run: {missing}")
-        population = build_population(self.spec, activation, self.members, numerics=numerics, datasets_dir=datasets_dir)
+            raise UnfitWorkerError(f"the data set is not on this worker's disk; run: {missing}")
+        population = self._restore(numerics)
         facts = [{"id": run_id, **asdict(fact)} for run_id, fact in zip(self.run_ids, population.facts, strict=True)]
-        with self.database.write() as session:
-            queue.describe_runs(session, self.lease, facts)
-        self._restore(population)
+        self._write(lambda session: queue.describe_runs(session, self.lease, facts))
+        self._write(lambda session: queue.rewind(session, self.lease, population.epoch))
         return population
 
-    def _restore(self, population: Population) -> None:
+    def _restore(self, numerics: dict[str, Any]) -> Population:
+        """The population at its newest checkpoint that can be read and fits, else at its beginning."""
+        population = self._build(numerics)
         for state in self.files.load(self.lease.job_id, self.pointers):
             try:
                 population.load_state(state)
             except (KeyError, ValueError, RuntimeError) as error:
                 log.warning("checkpoint does not fit", error=str(error))
+                population = self._build(numerics)  # half of it may have been loaded
                 continue
             log.info("resumed from checkpoint", epoch=population.epoch)
             break
-        with self.database.write() as session:
-            queue.rewind(session, self.lease, population.epoch)
+        return population
+
+    def _build(self, numerics: dict[str, Any]) -> Population:
+        activation = next(entry for entry in self.spec.activations if entry.name == self.activation_label)
+        datasets_dir = self.settings.effective_datasets_dir
+        return build_population(self.spec, activation, self.members, numerics=numerics, datasets_dir=datasets_dir)
 
     def stop_requested(self) -> bool:
         """Whether the lease is lost or the worker drains."""
@@ -98,18 +103,16 @@ class TrainingJob:
         """Write an epoch, once, however often it takes."""
         rows = [self._row(record) for record in records]
         diverged = [self.run_ids[record.member] for record in records if record.diverged]
+        self._write(lambda session: queue.commit_epoch(session, self.lease, rows, diverged=diverged))
 
-        def write() -> None:
+    def _write(self, action: Callable[[Session], T]) -> T:
+        """One transaction, tried again while the database is away: each of them may be repeated."""
+
+        def transaction() -> T:
             with self.database.write() as session:
-                queue.commit_epoch(session, self.lease, rows, diverged=diverged)
+                return action(session)
 
-        self._write(write)
-
-    def _write(self, action: Any) -> None:
-        try:
-            retry_while_away(action, give_up=lambda: self.keeper.stop_requested)
-        except ServiceUnavailableError as error:
-            raise LeaseLostError("the database was away for longer than the lease lasts") from error
+        return retry_while_away(transaction, give_up=lambda: self.keeper.is_lost)
 
     def _row(self, record: EpochRecord) -> MetricsRow:
         fields = asdict(record)
@@ -131,29 +134,19 @@ class TrainingJob:
             log.exception("checkpoint not written")
             return
         pointers = [pointer, *self.pointers][:NUM_KEPT]
-
-        def write() -> None:
-            with self.database.write() as session:
-                queue.save_checkpoint(session, self.lease, pointers)
-
-        self._write(write)
+        self._write(lambda session: queue.save_checkpoint(session, self.lease, pointers))
         self.pointers = pointers
         self.files.keep_only(self.lease.job_id, pointers)
 
     def _complete(self) -> None:
         try:
-            with self.database.write() as session:
-                queue.complete(session, self.lease)
+            self._write(lambda session: queue.complete(session, self.lease))
         except LeaseLostError:
             # An earlier attempt may have got through although its answer was lost.
             with self.database.read() as session:
                 job = session.get_one(Job, self.lease.job_id)
                 if (job.state, job.token) != (JobState.SUCCEEDED, self.lease.token):
                     raise
-
-    def _release(self) -> None:
-        with self.database.write() as session:
-            queue.release(session, self.lease)
 
 
 def _name_of(value: float) -> str:

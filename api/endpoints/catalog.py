@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api import examples, schemas
+from api import schemas
 from api.deps import NoParameters
 from api.openapi import problems
 from shared.catalog.activations import ACTIVATIONS
@@ -27,7 +27,7 @@ TASKS: tuple[Task, ...] = ("regression", "classification")
 
 @router.get(
     "/catalog", summary="Show the catalog",
-    responses={200: {"content": {"application/json": {"example": examples.CATALOG}}}, **problems(422)},
+    responses=problems(422),
 )  # fmt: skip
 def get_catalog() -> schemas.Catalog:
     """Every activation, data set, corruption, architecture, optimiser, schedule, loss and preset.
@@ -39,10 +39,7 @@ def get_catalog() -> schemas.Catalog:
 
 @router.get(
     "/presets", summary="List presets",
-    responses={
-        200: {"content": {"application/json": {"example": {"items": [examples.PRESET_SUMMARY]}}}},
-        **problems(422),
-    },
+    responses=problems(422),
 )  # fmt: skip
 def list_presets() -> schemas.Presets:
     """Named specs that a request may start from: `{"preset": name}`."""
@@ -51,7 +48,7 @@ def list_presets() -> schemas.Presets:
 
 @router.get(
     "/presets/{name}", summary="Look at a preset",
-    responses={200: {"content": {"application/json": {"example": examples.PRESET}}}, **problems(404, 422)},
+    responses=problems(404, 422),
 )  # fmt: skip
 def get_preset(name: str) -> schemas.Preset:
     """A preset's spec, and what it resolves to with every default."""

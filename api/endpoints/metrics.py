@@ -7,7 +7,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from api import downloads, examples, negotiation, pages, schemas
+from api import downloads, negotiation, pages, schemas
 from api.deps import ExperimentId, Parts, TheParts
 from api.openapi import problems
 from api.queries import MOST_CHOICES, Label, Rate, WholeNumber
@@ -49,7 +49,6 @@ class MetricsQuery(pages.PageQuery):
         200: {
             "description": "A page of rows, or all of them as a file.",
             "content": {
-                MEDIA_TYPES["json"]: {"example": {"items": [examples.METRICS_ROW]}},
                 MEDIA_TYPES["csv"]: {"schema": {"type": "string"}},
                 MEDIA_TYPES["parquet"]: {"schema": {"type": "string", "format": "binary"}},
             },

@@ -7,7 +7,7 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from pydantic import Field, field_validator
 
-from api import comparison, conditional, examples, service
+from api import comparison, conditional, service
 from api.deps import ExperimentId, TheParts
 from api.openapi import problems
 from api.queries import MOST_CHOICES, ClosedQuery, Rate
@@ -18,6 +18,8 @@ from shared.spec import SCORE_PATTERN
 from shared.store import repository
 
 router = APIRouter(prefix="/experiments/{experiment_id}", tags=["results"])
+
+MOST_CURVE_POINTS = 100_000
 
 
 class RobustnessParameters(ClosedQuery):
@@ -46,7 +48,6 @@ class RobustnessParameters(ClosedQuery):
         200: {
             "description": "The comparison, of what is complete so far.",
             "headers": conditional.OPENAPI_HEADERS,
-            "content": {"application/json": {"example": examples.ROBUSTNESS}},
         },
         304: conditional.OPENAPI_NOT_MODIFIED,
         **problems(404, 422),
@@ -57,7 +58,7 @@ def get_robustness(
     parts: TheParts,
     experiment_id: ExperimentId,
     parameters: Annotated[RobustnessParameters, Query()],
-    _if_none_match: conditional.IfNoneMatch = None,
+    _if_none_match: conditional.IfNoneMatch = "",
 ) -> Response:
     """How much each activation loses to dirt, paired by seed, with intervals and ranks.
 
@@ -67,7 +68,7 @@ def get_robustness(
         experiment = repository.get_experiment(session, experiment_id)
         query = _checked(parameters, experiment.spec)
         progress = repository.progress_of(session, [experiment]).get(experiment_id)
-        claims = repository.num_claims(session, experiment_id)
+        claims = repository.num_claims(session, experiment_id), repository.num_described_runs(session, experiment_id)
         # Everything that the answer depends on, found without computing it.
         wanted = (query.metric, query.score, query.rates, sorted(query.include))
         tag = conditional.weak_tag(service.version(), experiment_id, experiment.state, progress, claims, wanted)
@@ -93,4 +94,8 @@ def _checked(parameters: RobustnessParameters, spec: dict[str, Any]) -> comparis
         known = ", ".join(str(rate) for rate in sorted(rates))
         raise InvalidParameterError("rate", f"the experiment has no such rate of dirt; its rates are {known}", "misfit")
     chosen = tuple(sorted(set(parameters.rate) or set(rates)))
+    num_points = len(spec["activations"]) * len(chosen) * epochs
+    if "curves" in parameters.include and num_points > MOST_CURVE_POINTS:
+        detail = f"these curves have {num_points} points, at most {MOST_CURVE_POINTS} are sent; ask for one 'rate' each"
+        raise InvalidParameterError("include", detail, "too_large")
     return comparison.RobustnessQuery(metric, score, chosen, frozenset(parameters.include))

@@ -18,7 +18,8 @@ class Results:
     """All runs of an experiment; NaN where a run has not measured an epoch.
 
     `loss` and `accuracy` are on the whole validation set, `*_a` on its selection half of `num_val // 2` rows.
-    `null_loss` and `null_accuracy` are those of a network that learned nothing, on the same rows.
+    `null_loss` and `null_accuracy` are those of a network that learned nothing, on the same rows. `num_measured` epochs
+    of a run have rows; the last of them is the one in which it diverged, if it did.
     """
 
     activations: tuple[str, ...]
@@ -32,6 +33,7 @@ class Results:
     null_accuracy_ARS: Array
     complete_ARS: NDArray[np.bool_]
     diverged_ARS: NDArray[np.bool_]
+    num_measured_ARS: NDArray[np.int64]
 
 
 def oriented(results: Results, metric: str, *, selection_half: bool = False) -> Array:
@@ -47,8 +49,10 @@ def oriented(results: Results, metric: str, *, selection_half: bool = False) -> 
         h_ARSE = 1 - (results.accuracy_a_ARSE if selection_half else results.accuracy_ARSE)
         null_ARS = 1 - results.null_accuracy_ARS
     worst_ARS = np.fmax(null_ARS, np.fmax.reduce(h_ARSE, axis=-1, initial=-np.inf))
-    unmeasured = np.isnan(h_ARSE) & results.diverged_ARS[..., None]
-    return np.where(unmeasured, worst_ARS[..., None], h_ARSE)
+    # Its last row counts as diverged even where the loss is finite: weights or training loss were not.
+    epochs_E = np.arange(1, h_ARSE.shape[-1] + 1)
+    from_there_on = results.diverged_ARS[..., None] & (epochs_E >= results.num_measured_ARS[..., None])
+    return np.where(from_there_on, worst_ARS[..., None], h_ARSE)
 
 
 def score_runs(results: Results, metric: str, score: str) -> Array:

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from shared.catalog.base import Entry, family, one_of
+from shared.catalog.base import Entry, family, one_line, one_of
 
 if TYPE_CHECKING:
     from torch import nn
 
 Slope = Annotated[float, Field(ge=-10, le=10)]
 Positive = Annotated[float, Field(gt=0, le=100)]
-Label = Annotated[str, Field(min_length=1, max_length=80)]
+Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(one_line)]
 
 
 class Activation(Entry):

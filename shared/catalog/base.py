@@ -14,6 +14,13 @@ from pydantic_core import PydanticCustomError
 Task = Literal["regression", "classification"]
 
 
+def one_line(text: str) -> str:
+    """A text that stands in tables and logs; ValueError unless it is one line of printable characters."""
+    if not text.isprintable():
+        raise ValueError("this must be one line of printable characters")
+    return text
+
+
 class ClosedModel(BaseModel):
     """Part of a spec: unknown fields, wrong types, NaN and infinity are errors; immutable once made."""
 

@@ -152,3 +152,13 @@ def cost(layers: Sequence[Layer], input_shape: Shape) -> Cost:
         shape = layer.output_shape(shape)
         held += prod(shape)
     return Cost(parameters, flops, held)
+
+
+# Enough to keep a core busy; as many rows as need this many numbers are evaluated at once.
+NUMBERS_PER_EVALUATION = 2**23
+FEWEST_ROWS_EVALUATED = 16
+
+
+def rows_evaluated_at_once(network: Cost) -> int:
+    """How many examples to send through a network at once where no gradient is needed."""
+    return max(FEWEST_ROWS_EVALUATED, NUMBERS_PER_EVALUATION // network.activation_numbers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.settings import Settings
@@ -73,7 +73,7 @@ def dispatch(database: Database, settings: Settings) -> int:
     A broker that is away is logged and otherwise ignored: the jobs stay pending.
     """
     with database.write() as session:
-        jobs = [*_take_pending(session), *_take_unanswered(session)]
+        jobs = [job for device in QUEUES for take in (_take_pending, _take_unanswered) for job in take(session, device)]
     for position, (job_id, device) in enumerate(jobs):
         try:
             _ring(settings, job_id, device)
@@ -89,30 +89,36 @@ def _ring(settings: Settings, job_id: str, device: str) -> None:
     app.send_task(TRAIN_TASK, args=[job_id], queue=QUEUES[device], retry=False, ignore_result=True)
 
 
-def _slots(session: Session) -> int:
-    alive = Worker.heartbeat_at > ago(WORKER_SILENCE_S)
-    return session.scalar(select(func.coalesce(func.sum(Worker.slots), 0)).where(alive)) or 0
+def _workers_for(device: str) -> Select[str]:
+    """Ids of the processes that are alive and take such jobs; those with a GPU take all."""
+    alive = select(Worker.id).where(Worker.heartbeat_at > ago(WORKER_SILENCE_S))
+    return alive.where(Worker.device == "cuda") if device == "cuda" else alive
 
 
-def _count(session: Session, *states: JobState) -> int:
-    return session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(states))) or 0
+def _slots(session: Session, device: str) -> int:
+    slots = select(func.coalesce(func.sum(Worker.slots), 0)).where(Worker.id.in_(_workers_for(device)))
+    return session.scalar(slots) or 0
 
 
-def _take_pending(session: Session) -> list[tuple[str, str]]:
-    room = 2 * max(1, _slots(session)) - _count(session, JobState.DISPATCHED)
+def _take_pending(session: Session, device: str) -> list[tuple[str, str]]:
+    dispatched = select(func.count()).where(Job.state == JobState.DISPATCHED, Job.device == device)
+    room = 2 * max(1, _slots(session, device)) - (session.scalar(dispatched) or 0)
     if room <= 0:
         return []
-    waiting = select(Job.id).where(Job.state == JobState.PENDING).order_by(Job.id).limit(room)
+    waiting = select(Job.id).where(Job.state == JobState.PENDING, Job.device == device).order_by(Job.id).limit(room)
     return _mark_dispatched(session, waiting.with_for_update(skip_locked=True), JobState.PENDING)
 
 
-def _take_unanswered(session: Session) -> list[tuple[str, str]]:
-    idle = _slots(session) - _count(session, *LEASED_JOB)
+def _take_unanswered(session: Session, device: str) -> list[tuple[str, str]]:
+    busy = select(func.count()).where(Job.state.in_(LEASED_JOB))
+    if device == "cuda":
+        busy = busy.where(Job.worker_id.in_(_workers_for(device)))
+    idle = _slots(session, device) - (session.scalar(busy) or 0)
     if idle <= 0:
         return []
     waiting = (
         select(Job.id)
-        .where(Job.state == JobState.DISPATCHED, Job.dispatched_at < ago(UNANSWERED_S))
+        .where(Job.state == JobState.DISPATCHED, Job.device == device, Job.dispatched_at < ago(UNANSWERED_S))
         .order_by(Job.id)
         .limit(idle)
     )
@@ -127,7 +133,7 @@ def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tupl
         .values(state=JobState.DISPATCHED, dispatched_at=now())
         .returning(Job.id, Job.device)
     )
-    marked = session.execute(statement, execution_options={"synchronize_session": False}).tuples()
+    marked = session.execute(statement, execution_options={"synchronize_session": False})
     return sorted((job_id, device) for job_id, device in marked)
 
 

@@ -14,11 +14,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
-from shared.store.repository import end_runs, finish_if_done
+from shared.store.repository import end_runs, finish_if_done, progress_of
 from shared.store.rows import changed_rows
 from shared.store.states import LEASED_JOB, WAITING_JOB, ExperimentState, JobState, Outcome, RunState
 from shared.store.tables import EpochMetrics, Experiment, Job, Run
 from shared.store.types import ago, now
+
+# Both databases bound the parameters of a statement, and a row has eleven.
+ROWS_PER_INSERT = 500
 
 
 class ConflictingMetricsError(Exception):
@@ -69,13 +72,13 @@ def mark_running(session: Session, lease: Lease) -> None:
     """Let the job's runs and, with its first job, the experiment be seen as running."""
     job = session.get_one(Job, lease.job_id)
     experiment = session.scalar(select(Experiment).where(Experiment.id == job.experiment_id).with_for_update())
+    renew(session, lease)
     if experiment is not None and experiment.state == ExperimentState.QUEUED:
         experiment.state = ExperimentState.RUNNING
         moment = datetime.now(UTC)
         experiment.started_at = experiment.started_at or moment
         experiment.running_since = moment
-        done = select(func.coalesce(func.sum(Run.epoch), 0)).where(Run.experiment_id == job.experiment_id)
-        experiment.epochs_before = session.scalar(done) or 0
+        experiment.epochs_before = progress_of(session, [experiment])[experiment.id].epochs_done
     changed_rows(
         session,
         update(Run).where(Run.job_id == lease.job_id, Run.state == RunState.PENDING).values(state=RunState.RUNNING),
@@ -123,9 +126,11 @@ def commit_epoch(session: Session, lease: Lease, rows: Sequence[MetricsRow], *, 
     if not rows:
         return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    values = [asdict(row) for row in rows]
-    statement = insert(EpochMetrics).values(values).on_conflict_do_nothing().returning(EpochMetrics.run_id)
-    num_inserted = len(session.execute(statement).all())
+    num_inserted = 0
+    for first in range(0, len(rows), ROWS_PER_INSERT):
+        values = [asdict(row) for row in rows[first : first + ROWS_PER_INSERT]]
+        statement = insert(EpochMetrics).values(values).on_conflict_do_nothing().returning(EpochMetrics.run_id)
+        num_inserted += len(session.execute(statement).all())
     if num_inserted < len(rows):
         _check_same(session, rows)
     run_ids = [row.run_id for row in rows]
@@ -191,24 +196,39 @@ def confirm_cancelled(session: Session, lease: Lease) -> bool:
 
 
 def _leave(session: Session, lease: Lease, to: JobState, *states: JobState, error: str | None = None) -> None:
-    # The experiment is locked before its job, as everywhere, so that two last jobs cannot wait for each other.
-    experiment_id = select(Job.experiment_id).where(Job.id == lease.job_id).scalar_subquery()
-    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+    _lock_experiment(session, lease)
     statement = _guarded(lease, *states).values(state=to, error=error, finished_at=now())
     if changed_rows(session, statement) == 0:
         raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
 
 
-def release(session: Session, lease: Lease) -> bool:
-    """Hand a job back while draining: it waits again from its checkpoint, and nothing counts as lost."""
+def _lock_experiment(session: Session, lease: Lease) -> None:
+    """Taken before the job, as everywhere, so that two last jobs cannot wait for each other."""
+    experiment_id = select(Job.experiment_id).where(Job.id == lease.job_id).scalar_subquery()
+    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+
+
+def _let_runs_wait(session: Session, job_id: str) -> None:
+    running = update(Run).where(Run.job_id == job_id, Run.state == RunState.RUNNING)
+    changed_rows(session, running.values(state=RunState.PENDING))
+
+
+def release(session: Session, lease: Lease) -> None:
+    """Hand a job back while draining: it waits again from its checkpoint, and nothing counts as lost.
+
+    Raises: LeaseLostError: it was cancelled, or passed to somebody else.
+    """
+    _lock_experiment(session, lease)
     statement = _guarded(lease, JobState.RUNNING).values(state=JobState.PENDING, worker_id=None, dispatched_at=None)
-    return changed_rows(session, statement) == 1
+    if changed_rows(session, statement) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _let_runs_wait(session, lease.job_id)
 
 
 def silent_jobs(session: Session, ttl_s: float) -> list[tuple[str, str]]:
     """(job id, experiment id) of the leases whose worker has said nothing for longer than `ttl_s`."""
     silent = select(Job.id, Job.experiment_id).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).order_by(Job.id)
-    return [(job_id, experiment_id) for job_id, experiment_id in session.execute(silent).tuples()]
+    return [(job_id, experiment_id) for job_id, experiment_id in session.execute(silent)]
 
 
 def _silent_for(ttl_s: float) -> ColumnElement[bool]:
@@ -222,10 +242,11 @@ def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max
     A job that lost `max_losses` workers is failed: it would take down the next ones too.
     """
     session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+    reason = f"its worker was lost {max_losses} times, perhaps for want of memory"
     is_last, was_flagged = Job.losses + 1 >= max_losses, Job.state == JobState.CANCELLING
     values = {
         "state": case((was_flagged, JobState.CANCELLED), (is_last, JobState.FAILED), else_=JobState.PENDING),
-        "error": case((is_last, f"its worker was lost {max_losses} times, perhaps for want of memory"), else_=None),
+        "error": case((was_flagged, None), (is_last, reason), else_=None),
         "finished_at": case((was_flagged | is_last, now()), else_=None),
         "losses": Job.losses + 1, "worker_id": None, "dispatched_at": None,
     }  # fmt: skip
@@ -236,4 +257,6 @@ def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max
     if state in {JobState.FAILED, JobState.CANCELLED}:
         end_runs(session, [job_id], RunState(state))
         finish_if_done(session, experiment_id)
+    else:
+        _let_runs_wait(session, job_id)
     return True

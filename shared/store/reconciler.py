@@ -6,6 +6,7 @@ It alone is enough to keep jobs moving; any number of them may run at once.
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -38,26 +39,30 @@ def sweep(database: Database, settings: Settings) -> None:
         reap_silent, finish_experiments, dispatch, purge_deleted, forget_old,
     )  # fmt: skip
     for duty in duties:
-        try:
-            duty(database, settings)
-        except Exception as error:  # noqa: BLE001 (a fault in one sweep must not end all the next ones)
-            log.warning("reconciler", duty=duty.__name__, error=f"{type(error).__name__}: {error}")
+        _attempt(getattr(duty, "__name__", "duty"), partial(duty, database, settings))
 
 
-def reap_silent(database: Database, settings: Settings) -> int:
-    """Take back the jobs of workers that are gone; the number taken."""
+def _attempt(what: str, action: Callable[[], object]) -> None:
+    """Do one thing; a fault is logged, so that it ends neither this sweep nor all the next ones."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 (whatever it is, the next sweep tries again)
+        log.warning("reconciler", duty=what, error=f"{type(error).__name__}: {error}")
+
+
+def reap_silent(database: Database, settings: Settings) -> None:
+    """Take back the jobs of workers that are gone."""
     with database.read() as session:
         silent = queue.silent_jobs(session, settings.lease_ttl_s)
-    taken = 0
     for job_id, experiment_id in silent:
-        with database.write() as session:
-            reaped = queue.reap(
-                session, job_id, experiment_id, ttl_s=settings.lease_ttl_s, max_losses=settings.max_losses
-            )
-        if reaped:
-            log.warning("worker lost, job taken back", job=job_id)
-            taken += 1
-    return taken
+        _attempt(f"reap {job_id}", partial(_reap, database, settings, job_id, experiment_id))
+
+
+def _reap(database: Database, settings: Settings, job_id: str, experiment_id: str) -> None:
+    with database.write() as session:
+        reaped = queue.reap(session, job_id, experiment_id, ttl_s=settings.lease_ttl_s, max_losses=settings.max_losses)
+    if reaped:
+        log.warning("worker lost, job taken back", job=job_id)
 
 
 def finish_experiments(database: Database, settings: Settings) -> None:  # noqa: ARG001 (the signature of a duty)
@@ -67,23 +72,27 @@ def finish_experiments(database: Database, settings: Settings) -> None:  # noqa:
     with database.read() as session:
         experiment_ids = list(session.scalars(stuck))
     for experiment_id in experiment_ids:
-        with database.write() as session:
-            repository.finish_if_done(session, experiment_id)
+        _attempt(f"finish {experiment_id}", partial(_finish, database, experiment_id))
+
+
+def _finish(database: Database, experiment_id: str) -> None:
+    with database.write() as session:
+        repository.finish_if_done(session, experiment_id)
 
 
 def purge_deleted(database: Database, settings: Settings) -> None:
     """Remove deleted experiments, a few thousand rows at a time so that nobody waits for it."""
     deleted = select(Experiment.id).where(Experiment.deleted_at.is_not(None)).limit(1)
+    files = CheckpointStore(settings.checkpoints_dir)
     for _ in range(PURGES_PER_SWEEP):
-        with database.read() as session:
+        with database.write() as session:
             experiment_id = session.scalar(deleted)
             if experiment_id is None:
                 return
             job_ids = list(session.scalars(select(Job.id).where(Job.experiment_id == experiment_id)))
-        for job_id in job_ids:
-            CheckpointStore(settings.checkpoints_dir).remove(job_id)
-        with database.write() as session:
-            repository.purge_some(session, experiment_id)
+            gone = repository.purge_some(session, experiment_id)
+        for job_id in job_ids if gone else ():
+            files.remove(job_id)
 
 
 def forget_old(database: Database, settings: Settings) -> None:

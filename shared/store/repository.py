@@ -196,12 +196,6 @@ def all_runs(session: Session, experiment_id: str) -> list[Run]:
     return list(session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)))
 
 
-def job_numerics(session: Session, experiment_id: str) -> list[dict[str, Any]]:
-    """What was decided at the first claim of each job that has been claimed so far."""
-    query = select(Job.numerics).where(Job.experiment_id == experiment_id).order_by(Job.id)
-    return [numerics for numerics in session.scalars(query) if numerics is not None]
-
-
 def distinct_numerics(session: Session, experiments: Sequence[Experiment]) -> dict[str, list[dict[str, Any]]]:
     """By experiment id, what was decided at first claims; jobs that decided alike count once."""
     found: dict[str, list[dict[str, Any]]] = {experiment.id: [] for experiment in experiments}
@@ -216,6 +210,12 @@ def distinct_numerics(session: Session, experiments: Sequence[Experiment]) -> di
     for experiment_id, numerics in session.execute(query):
         found[experiment_id].append(json.loads(numerics))
     return found
+
+
+def num_described_runs(session: Session, experiment_id: str) -> int:
+    """How many runs have told what they know before they train, such as their null score."""
+    query = select(func.count()).where(Run.experiment_id == experiment_id, Run.mask_hash.is_not(None))
+    return session.scalar(query) or 0
 
 
 def num_claims(session: Session, experiment_id: str) -> int:
@@ -325,6 +325,7 @@ def purge_some(session: Session, experiment_id: str) -> bool:
         select(EpochMetrics.run_id, EpochMetrics.epoch)
         .join(Run, Run.id == EpochMetrics.run_id)
         .where(Run.experiment_id == experiment_id)
+        .order_by(EpochMetrics.run_id, EpochMetrics.epoch)  # a piece holds few runs, whole
         .limit(METRICS_PER_PURGE)
     )
     keys = session.execute(chunk).all()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shared.catalog.corruptions import TrainingSet, corrupt
 from shared.catalog.datasets import Dataset, ImageTransform
+from shared.catalog.layers import cost, rows_evaluated_at_once
 from shared.catalog.losses import LOSSES, null_accuracy
 from shared.spec import ExperimentSpec
 from shared.training.population import Member, MemberFacts
@@ -32,7 +33,10 @@ class CorruptedRows:
 
 @dataclass(frozen=True)
 class MemberData:
-    """Everything one network trains on and is judged by; members of a seed share what does not differ."""
+    """Everything one network trains on and is judged by; members of a seed share what does not differ.
+
+    `rows_at_once` of them are evaluated together.
+    """
 
     train_inputs: Tensor
     train_targets: Tensor
@@ -40,6 +44,7 @@ class MemberData:
     val_targets: Tensor
     corrupted: CorruptedRows | None
     prepare: "Preparation"
+    rows_at_once: int
     facts: MemberFacts
 
 
@@ -105,8 +110,13 @@ def _member_data(spec: ExperimentSpec, member: Member, dataset: Dataset, tensors
     return MemberData(
         tensors.of(rows.inputs), tensors.of(rows.targets),
         tensors.of(dataset.val_inputs), tensors.of(dataset.val_targets),
-        _corrupted_rows(rows, tensors), prepare, facts,
+        _corrupted_rows(rows, tensors), prepare, _rows_at_once(spec), facts,
     )  # fmt: skip
+
+
+def _rows_at_once(spec: ExperimentSpec) -> int:
+    layers = spec.architecture.layers(spec.dataset.input_shape, spec.num_outputs)
+    return rows_evaluated_at_once(cost(layers, spec.dataset.input_shape))
 
 
 def _corrupted_rows(rows: TrainingSet, tensors: "_SharedTensors") -> CorruptedRows | None:

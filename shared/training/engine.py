@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from shared.catalog.activations import Activation
+from shared.errors import UnfitWorkerError
 from shared.spec import ExperimentSpec
 from shared.training.population import Member, Population
 from shared.training.serial import SerialPopulation
@@ -17,12 +18,12 @@ def decide_numerics(spec: ExperimentSpec, *, worker_device: str = "cpu") -> dict
 
     Args:
         worker_device: `cuda` where the operator gave this worker a GPU, else `cpu`.
-    Raises: RuntimeError: that asks for a GPU, and there is none.
+    Raises: UnfitWorkerError: that asks for a GPU, and there is none.
     """
     asked = spec.training.device
     device = worker_device if asked == "auto" else asked
     if device == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("a GPU is asked for, and this worker has none")
+        raise UnfitWorkerError("a GPU is asked for, and this worker has none")
     return {
         "engine": "serial",
         "device": device,

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from shared.catalog.losses import Loss
 from shared.training.data import MemberData
 
-# Large enough to keep a core busy, small enough to stay in its cache.
-NUMBERS_PER_CHUNK = 2**20
 MIN_ROWS_FOR_THREE_COEFFICIENTS = 4
 
 
@@ -49,9 +47,7 @@ def evaluate(network: nn.Module, data: MemberData, loss: Loss) -> Evaluation:
 
 
 def _outputs(network: nn.Module, data: MemberData, rows: Tensor) -> Tensor:
-    numbers_per_row = max(1, data.prepare(rows[:1]).numel())
-    chunk = max(16, NUMBERS_PER_CHUNK // numbers_per_row)
-    return torch.cat([network(data.prepare(part)) for part in rows.split(chunk)])
+    return torch.cat([network(data.prepare(part)) for part in rows.split(data.rows_at_once)])
 
 
 def _memory(network: nn.Module, data: MemberData) -> tuple[float | None, float | None]:

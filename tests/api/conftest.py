@@ -1,5 +1,6 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -7,10 +8,22 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from shared.settings import Settings
 
+SettingsFor = Callable[..., Settings]
+
 
 @pytest.fixture
-def sqlite_client(sqlite_url: str, broker_url: str, tmp_path: Path) -> Iterator[TestClient]:
+def settings_for(broker_url: str, tmp_path: Path) -> SettingsFor:
+    """Settings for a database, with whatever else a test wants."""
+
+    def build(database_url: str, **changes: Any) -> Settings:
+        values = {"data_dir": tmp_path / "data", "broker_url": broker_url, **changes}
+        return Settings(_env_file=None, database_url=database_url, **values)
+
+    return build
+
+
+@pytest.fixture
+def sqlite_client(sqlite_url: str, settings_for: SettingsFor) -> Iterator[TestClient]:
     """The API for tests in which the database does not matter."""
-    settings = Settings(_env_file=None, data_dir=tmp_path / "data", database_url=sqlite_url, broker_url=broker_url)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings_for(sqlite_url))) as client:
         yield client

@@ -89,7 +89,8 @@ def claim(database: Database, job_id: str) -> queue.Lease:
 
 def _facts(run: Run) -> dict[str, Any]:
     return {
-        "id": run.id, "null_loss": 0.1, "null_accuracy": None, "realised_rate": run.rate, "mask_hash": f"{run.seed:064}",
+        "id": run.id, "null_loss": 0.1, "null_accuracy": None, "realised_rate": run.rate,
+        "mask_hash": f"{run.seed:064}",
     }  # fmt: skip
 
 

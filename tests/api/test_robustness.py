@@ -1,0 +1,147 @@
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from shared.store import queue
+from shared.store.db import Database
+from tests.api.support import ON_DIGITS, TINY, faults, jobs_of, post, train
+from tests.api.test_metrics import from_csv
+
+
+def ask(client: TestClient, experiment_id: str, **query: Any) -> dict[str, Any]:
+    response = client.get(f"/experiments/{experiment_id}/robustness", params=query)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_the_degradation_is_what_a_reader_computes_from_the_metrics(client: TestClient, database: Database) -> None:
+    experiment_id = post(client)["id"]
+    train(database, experiment_id)
+    rows = from_csv(client.get(f"/experiments/{experiment_id}/metrics?format=csv&epoch_from=4"))
+    loss = {(row["activation"], row["rate"], row["seed"]): row["val_loss"] for row in rows}
+    answer = ask(client, experiment_id)
+    assert (answer["complete"], answer["state"], answer["num_seeds"]) == (True, "succeeded", 3)
+    assert {entry["activation"] for entry in answer["activations"]} == {"relu", "leaky, 0.2"}
+    for entry in answer["activations"]:
+        [condition] = entry["conditions"]
+        label = entry["activation"]
+        expected = sum(loss[label, 0.1, seed] - loss[label, 0.0, seed] for seed in range(3)) / 3
+        assert condition["degradation"]["mean"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_spec_decides_unless_the_query_does(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, {**TINY, "score": "best"})["id"]
+    train(database, experiment_id)
+    assert ask(client, experiment_id)["score"] == "best"
+    assert ask(client, experiment_id, score="epoch:2")["score"] == "epoch:2"
+    assert ask(client, experiment_id)["metric"]["name"] == "loss"
+
+
+def test_before_the_end_there_is_what_is_complete_so_far(client: TestClient, database: Database) -> None:
+    experiment_id = post(client)["id"]
+    assert ask(client, experiment_id)["complete"] is False
+    train(database, experiment_id, num_jobs=1)
+    answer = ask(client, experiment_id)
+    assert answer["complete"] is False
+    assert {entry["rank"] for entry in answer["activations"]} == {None}
+
+
+def test_optional_parts_are_absent_unless_asked_for(client: TestClient, database: Database) -> None:
+    experiment_id = post(client)["id"]
+    train(database, experiment_id)
+    plain = ask(client, experiment_id)
+    assert "raw" not in plain
+    assert "curve" not in plain["activations"][0]
+    for query in ({"include": "curves,raw"}, {"include": ["curves", "raw"]}, {"include": " raw , curves,"}):
+        answer = ask(client, experiment_id, **query)
+        assert len(answer["raw"]) == 6
+        assert [point["epoch"] for point in answer["activations"][0]["curve"]] == [1, 2, 3, 4]
+
+
+def test_rates_narrow_the_comparison(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, ON_DIGITS)["id"]
+
+    def rates(**query: Any) -> list[float]:
+        return [condition["rate"] for condition in ask(client, experiment_id, **query)["activations"][0]["conditions"]]
+
+    assert rates() == [0.2, 0.4]
+    assert rates(rate=0.4) == [0.4]
+    assert rates(rate=["0.4", "0.2", "0.4"]) == [0.2, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "said"),
+    [
+        ("metric=accuracy", "metric", "use 'loss'"), ("metric=f1", "metric", "'accuracy'"),
+        ("score=epoch:5", "score", "only 4 epochs"), ("score=epoch:0", "score", "pattern"),
+        ("score=last", "score", "pattern"), ("rate=0.3", "rate", "its rates are 0.1"), ("rate=0", "rate", "0.1"),
+        ("rate=1.5", "rate", "less than 1"), ("include=everything", "include", "'curves'"),
+        ("include=raw,everything", "include", "'curves'"), ("includes=raw", "includes", "does not exist"),
+        ("score=epoch:99999", "score", "epochs"),
+    ],
+)  # fmt: skip
+def test_a_bad_parameter_is_named_with_what_is_allowed(
+    sqlite_client: TestClient, query: str, parameter: str, said: str
+) -> None:
+    response = sqlite_client.get(f"/experiments/{post(sqlite_client)['id']}/robustness?{query}")
+    assert said in faults(response)[parameter]
+
+
+def test_classification_has_both_metrics(client: TestClient) -> None:
+    experiment_id = post(client, ON_DIGITS)["id"]
+    assert ask(client, experiment_id)["metric"]["name"] == "accuracy"
+    assert ask(client, experiment_id, metric="loss")["metric"]["name"] == "loss"
+
+
+def test_an_unchanged_comparison_is_neither_computed_nor_sent_again(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = post(client)["id"]
+    train(database, experiment_id)
+    path = f"/experiments/{experiment_id}/robustness"
+    tag = client.get(path).headers["etag"]
+
+    def fail(*_arguments: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("api.comparison.robustness_document", fail)
+    response = client.get(path, headers={"If-None-Match": tag})
+    assert (response.status_code, response.content) == (304, b"")
+    assert response.headers["cache-control"] == "no-cache"
+
+
+def test_every_change_and_every_other_question_changes_the_tag(client: TestClient, database: Database) -> None:
+    document = {**TINY, "activations": ["relu"], "corruption": {"rates": [0.2, 0.4]}}
+    experiment_id = post(client, document)["id"]
+    path = f"/experiments/{experiment_id}/robustness"
+    questions = ("", "?score=best", "?rate=0.2", "?include=raw", "?include=raw,curves")
+    tags = [client.get(path + question).headers["etag"] for question in questions]
+    assert client.get(f"{path}?include=curves&include=raw").headers["etag"] == tags[-1]
+    assert client.get(f"{path}?rate=0.2&rate=0.4").headers["etag"] == tags[0]
+    train(database, experiment_id, num_jobs=1, epochs=2, complete=False)
+    tags.append(client.get(path).headers["etag"])
+    train_on(database, experiment_id)
+    tags.append(client.get(path).headers["etag"])
+    assert len(set(tags)) == len(tags)
+
+
+def test_a_job_that_starts_anew_changes_the_tag_though_it_gets_as_far_as_before(
+    client: TestClient, database: Database
+) -> None:
+    experiment_id = post(client, {**TINY, "activations": ["relu"]})["id"]
+    path = f"/experiments/{experiment_id}/robustness"
+    train(database, experiment_id, num_jobs=1, epochs=2, complete=False)
+    before = client.get(path).headers["etag"]
+    job_id = jobs_of(database, experiment_id)[0]
+    with database.write() as session:
+        queue.release(session, queue.Lease(job_id, 1))
+    train(database, experiment_id, num_jobs=1, epochs=2, complete=False)
+    assert client.get(path).headers["etag"] != before
+
+
+def train_on(database: Database, experiment_id: str) -> None:
+    lease = queue.Lease(jobs_of(database, experiment_id)[0], 1)
+    with database.write() as session:
+        queue.complete(session, lease)

@@ -1,0 +1,47 @@
+"""Populations of tiny networks, trained to the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.spec import ExperimentSpec
+from shared.training.engine import build_population, decide_numerics
+from shared.training.population import EpochRecord, Member, Population
+
+
+def all_members(spec: ExperimentSpec) -> list[Member]:
+    return [Member(rate, seed) for seed in range(spec.num_seeds) for rate in spec.rates]
+
+
+def population(
+    spec: ExperimentSpec, members: Sequence[Member] | None = None, *, label: str | None = None
+) -> Population:
+    """The population of one activation: of the first one, or of that with this label."""
+    activation = next(entry for entry in spec.activations if label in {None, entry.name})
+    chosen = all_members(spec) if members is None else list(members)
+    return build_population(spec, activation, chosen, numerics=decide_numerics(spec), datasets_dir=Path("nowhere"))
+
+
+def finish(trained: Population) -> list[EpochRecord]:
+    """Train to the end; the records still to come."""
+    records: list[EpochRecord] = []
+    while not trained.finished:
+        records += trained.advance() or []
+    return records
+
+
+def records(
+    spec: ExperimentSpec, members: Sequence[Member] | None = None, *, label: str | None = None
+) -> list[EpochRecord]:
+    return finish(population(spec, members, label=label))
+
+
+def by_member(
+    spec: ExperimentSpec, members: Sequence[Member] | None = None, *, label: str | None = None
+) -> dict[Member, list[dict[str, float | None]]]:
+    """The records of each member, without its place in the population."""
+    chosen = all_members(spec) if members is None else list(members)
+    found: dict[Member, list[dict[str, float | None]]] = {member: [] for member in chosen}
+    for record in records(spec, chosen, label=label):
+        numbers = {name: value for name, value in vars(record).items() if name != "member"}
+        found[chosen[record.member]].append(numbers)
+    return found
