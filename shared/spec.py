@@ -33,7 +33,9 @@ class Training(ClosedModel):
     schedule: AnySchedule = Constant()
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`cuda` waits for a worker with a GPU.")
-    engine: Literal["auto", "serial"] = Field("auto", description="`serial` trains one network at a time.")
+    engine: Literal["auto", "serial", "stacked"] = Field(
+        "auto", description="`serial` trains one network at a time, `stacked` those of a job as one."
+    )
 
 
 class Margin(ClosedModel):

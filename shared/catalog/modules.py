@@ -3,20 +3,26 @@
 This module imports torch, so the catalog imports it inside the functions that build networks only.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 
+class NoiseSource(Protocol):
+    """Where a noisy layer draws from."""
+
+    def uniform_like(self, inputs: Tensor) -> Tensor:
+        """Uniform draws in [0, 1) of the shape, type and device of `inputs`."""
+        ...
+
+
 class NoisyModule(nn.Module):
-    """A module that draws random numbers while training, from `generator`, which the network's builder sets."""
+    """A module that draws random numbers while training, from `noise`, which the engine sets."""
 
     # Dropout masks are shared by all activations; noise of an activation must not shift them: separate streams.
     stream: str
-    generator: torch.Generator
-
-    def uniform_like(self, inputs: Tensor) -> Tensor:
-        """Uniform draws in [0, 1) of the same shape, type and device."""
-        return torch.rand(inputs.shape, generator=self.generator, dtype=inputs.dtype, device=inputs.device)
+    noise: NoiseSource
 
 
 class Dropout(NoisyModule):
@@ -31,7 +37,7 @@ class Dropout(NoisyModule):
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return inputs
-        keep = self.uniform_like(inputs) >= self.p
+        keep = self.noise.uniform_like(inputs) >= self.p
         return inputs * keep / (1 - self.p)
 
 
@@ -47,5 +53,5 @@ class RReLU(NoisyModule):
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training:
             return nn.functional.leaky_relu(inputs, (self.lower + self.upper) / 2)
-        slope = self.lower + (self.upper - self.lower) * self.uniform_like(inputs)
+        slope = self.lower + (self.upper - self.lower) * self.noise.uniform_like(inputs)
         return torch.where(inputs >= 0, inputs, inputs * slope)

@@ -11,6 +11,7 @@ from shared.errors import UnfitWorkerError
 from shared.spec import ExperimentSpec
 from shared.training.population import Member, Population
 from shared.training.serial import SerialPopulation
+from shared.training.stacked import StackedPopulation
 
 
 def decide_numerics(spec: ExperimentSpec, *, worker_device: str = "cpu") -> dict[str, Any]:
@@ -25,7 +26,7 @@ def decide_numerics(spec: ExperimentSpec, *, worker_device: str = "cpu") -> dict
     if device == "cuda" and not torch.cuda.is_available():
         raise UnfitWorkerError("a GPU is asked for, and this worker has none")
     return {
-        "engine": "serial",
+        "engine": "serial" if spec.training.engine == "auto" else spec.training.engine,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
@@ -46,7 +47,11 @@ def build_population(
 
     Raises: ValueError: the numerics name an engine that this version does not have.
     """
-    if numerics["engine"] != "serial":
+    engines: dict[str, type[SerialPopulation | StackedPopulation]] = {
+        "serial": SerialPopulation,
+        "stacked": StackedPopulation,
+    }
+    if numerics["engine"] not in engines:
         raise ValueError(f"this worker has no engine '{numerics['engine']}'")
     device = torch.device(numerics["device"])
-    return SerialPopulation(spec, activation, members, datasets_dir=datasets_dir, device=device)
+    return engines[numerics["engine"]](spec, activation, members, datasets_dir=datasets_dir, device=device)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.catalog.losses import Loss
-from shared.training.data import MemberData
+from shared.training.data import CorruptedRows, MemberData
 
 MIN_ROWS_FOR_THREE_COEFFICIENTS = 4
 
@@ -51,16 +51,19 @@ def _outputs(network: nn.Module, data: MemberData, rows: Tensor) -> Tensor:
 
 
 def _memory(network: nn.Module, data: MemberData) -> tuple[float | None, float | None]:
-    corrupted = data.corrupted
-    if corrupted is None:
+    if data.corrupted is None:
         return None, None
-    outputs = _outputs(network, data, corrupted.inputs)
-    if corrupted.targets.is_floating_point():
-        predictions, dirty, true = outputs.squeeze(-1), corrupted.targets, corrupted.true_targets
-        return noise_coefficient(*(part.double().cpu().numpy() for part in (predictions, true, dirty))), None
-    answers = outputs.argmax(dim=1)
-    memorization = (answers == corrupted.targets).double().mean().item()
-    return memorization, (answers == corrupted.true_targets).double().mean().item()
+    return memory_of(_outputs(network, data, data.corrupted.inputs), data.corrupted)
+
+
+def memory_of(outputs_NC: Tensor, corrupted: CorruptedRows) -> tuple[float | None, float | None]:
+    """Memorization and recovery of one network from its outputs for its corrupted rows."""
+    dirty_N, true_N = corrupted.targets, corrupted.true_targets
+    if dirty_N.is_floating_point():
+        predictions, true, dirty = (part.double().cpu().numpy() for part in (outputs_NC.squeeze(-1), true_N, dirty_N))
+        return noise_coefficient(predictions, true, dirty), None
+    answers_N = outputs_NC.argmax(dim=1)
+    return (answers_N == dirty_N).double().mean().item(), (answers_N == true_N).double().mean().item()
 
 
 def noise_coefficient(

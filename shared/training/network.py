@@ -1,8 +1,8 @@
 """A network from its layers: every random number comes from a stream that knows neither activation nor rate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,35 +11,16 @@ from shared.catalog import layers as described
 from shared.catalog import modules
 from shared.catalog.activations import Activation
 from shared.catalog.layers import Layer
-from shared.catalog.modules import NoisyModule
 from shared.catalog.optimizers import Optimizer
-from shared.seeds import stream_seed, torch_stream
+from shared.seeds import torch_stream
 
 
 class Network(nn.Sequential):
-    """The built layers, which of them are activations, and the generators of their noise."""
+    """The built layers, and which of them are activations."""
 
     def __init__(self, built: Sequence[nn.Module], activations: Sequence[nn.Module]) -> None:
         super().__init__(*built)
         self.activation_modules = list(activations)
-        noisy = [module for module in built if isinstance(module, NoisyModule)]
-        self.generators = {module.stream: torch.Generator() for module in noisy}
-        for module in noisy:
-            module.generator = self.generators[module.stream]
-
-    def seed_noise(self, base_seed: int, seed: int, step: int) -> None:
-        """Start every noise stream for a step: noise depends on the step alone, so a resumed run repeats it."""
-        for stream, generator in self.generators.items():
-            generator.manual_seed(stream_seed(base_seed, seed, stream, step))
-
-    def move(self, device: torch.device, dtype: torch.dtype) -> "Network":
-        """Move weights and generators to a device."""
-        self.to(device=device, dtype=dtype)
-        self.generators = {stream: torch.Generator(device) for stream in self.generators}
-        for module in self:
-            if isinstance(module, NoisyModule):
-                module.generator = self.generators[module.stream]
-        return self
 
 
 def build_network(layers: Sequence[Layer], activation: Activation, *, base_seed: int, seed: int) -> Network:
@@ -96,7 +77,17 @@ def _initialise(network: Network, base_seed: int, seed: int) -> None:
                 parameter.copy_((2 * draw - 1) * bound)
 
 
-def parameter_groups(network: Network, optimizer: Optimizer) -> list[dict[str, Any]]:
+class HasActivations(Protocol):
+    """A network, single or stacked, that knows its activations."""
+
+    activation_modules: list[nn.Module]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters."""
+        ...
+
+
+def parameter_groups(network: HasActivations, optimizer: Optimizer) -> list[dict[str, Any]]:
     """All parameters with their weight decay; what activations learn is spared unless the spec says otherwise."""
     learned = [parameter for module in network.activation_modules for parameter in module.parameters()]
     spared = {id(parameter) for parameter in learned} if not optimizer.decay_activations else set()

@@ -15,7 +15,9 @@ from shared.seeds import numpy_stream
 from shared.spec import ExperimentSpec
 from shared.training.data import DTYPES, MemberData, batch_bounds, load_members
 from shared.training.evaluation import evaluate
+from shared.training.flat_state import flatten, restore
 from shared.training.network import build_network, parameter_groups
+from shared.training.noise import attach_noise
 from shared.training.population import EpochRecord, Member, MemberFacts
 
 SLICE_S = 0.2
@@ -34,7 +36,8 @@ class Trainee:
         layers = spec.architecture.layers(spec.dataset.input_shape, spec.num_outputs)
         network = build_network(layers, activation, base_seed=spec.base_seed, seed=member.seed)
         self.spec, self.member, self.data = spec, member, data
-        self.network = network.move(device, DTYPES[spec.training.precision])
+        self.network = network.to(device, DTYPES[spec.training.precision])
+        self.noise = attach_noise(self.network, [member.seed], stacked=False, device=device)
         optimizer = spec.training.optimizer
         self.optimizer = optimizer.build(parameter_groups(self.network, optimizer))
         self.loss: Loss = LOSSES[spec.training.loss](kind=spec.training.loss)
@@ -71,7 +74,8 @@ class Trainee:
         return self._shuffled[1:]
 
     def _train_batch(self, rows: Tensor, targets_B: Tensor, global_step: int) -> None:
-        self.network.seed_noise(self.spec.base_seed, self.member.seed, global_step)
+        for noise in self.noise:
+            noise.start_step(self.spec.base_seed, global_step)
         outputs_BC = self.network(self.data.prepare(rows))
         losses_B = self.loss.per_example(outputs_BC, targets_B)
         self.optimizer.zero_grad(set_to_none=True)
@@ -102,27 +106,12 @@ class Trainee:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, optimiser and the sums of the epoch so far."""
-        moments = {
-            f"optimizer.{index}.{name}": value
-            for index, values in self.optimizer.state_dict()["state"].items()
-            for name, value in values.items()
-            if value is not None
-        }
-        weights = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         position = torch.tensor([self.step, int(self.diverged)])
-        return {**weights, **moments, "sums": self.sums, "position": position}
+        return {**flatten(self.network, self.optimizer), "sums": self.sums, "position": position}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `state` was taken."""
-        weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-        self.network.load_state_dict(weights)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".", 2)
-                moments.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore(self.network, self.optimizer, state)
         self.sums.copy_(state["sums"])
         self.step, diverged = state["position"].tolist()
         self.diverged, self._shuffled = bool(diverged), None

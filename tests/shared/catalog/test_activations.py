@@ -10,6 +10,7 @@ from scipy.special import erf, expit
 
 from shared.catalog.activations import ACTIVATIONS, Activation
 from shared.catalog.modules import NoisyModule
+from tests.shared.noise import Draws
 from tests.shared.specs import make, tiny
 
 Array = NDArray[np.float64]
@@ -114,7 +115,7 @@ def test_an_activation_of_a_batch_is_that_of_each_element(kind: str) -> None:
 def test_an_activation_passes_gradients_and_leaves_its_input_alone(kind: str) -> None:
     module = make(ACTIVATIONS, kind).build().double()
     if isinstance(module, NoisyModule):
-        module.generator = torch.Generator().manual_seed(0)
+        module.noise = Draws()
     inputs = torch.linspace(-4, 4, 33, dtype=torch.float64, requires_grad=True)
     before = inputs.detach().clone()
     module(inputs).sum().backward()
@@ -186,7 +187,7 @@ def test_parameters_have_bounds(wrong: dict[str, Any]) -> None:
 def test_randomised_slopes_are_uniform_between_their_bounds_while_training() -> None:
     module = make(ACTIVATIONS, "rrelu", lower=0.1, upper=0.3).build().double().train()
     assert isinstance(module, NoisyModule)
-    module.generator = torch.Generator().manual_seed(0)
+    module.noise = Draws()
     slopes = -module(torch.full((20_000,), -1.0, dtype=torch.float64)).numpy()
     assert slopes.min() >= 0.1
     assert slopes.max() < 0.3

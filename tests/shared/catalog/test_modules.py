@@ -2,11 +2,12 @@ import numpy as np
 import torch
 
 from shared.catalog.modules import Dropout
+from tests.shared.noise import Draws
 
 
 def dropout(p: float, seed: int = 0) -> Dropout:
     module = Dropout(p)
-    module.generator = torch.Generator().manual_seed(seed)
+    module.noise = Draws(seed)
     return module
 
 

@@ -8,6 +8,12 @@ from shared.training.engine import build_population, decide_numerics
 from shared.training.population import EpochRecord, Member, Population
 
 
+def on_engine(spec: ExperimentSpec, engine: str, **training: object) -> ExperimentSpec:
+    """The same spec, trained by that engine."""
+    changed = spec.training.model_copy(update={"engine": engine, **training})
+    return spec.model_copy(update={"training": changed})
+
+
 def all_members(spec: ExperimentSpec) -> list[Member]:
     return [Member(rate, seed) for seed in range(spec.num_seeds) for rate in spec.rates]
 

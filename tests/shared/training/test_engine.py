@@ -19,6 +19,11 @@ def test_numerics_name_everything_that_the_last_digits_depend_on() -> None:
     assert numerics["device_name"]
 
 
+@pytest.mark.parametrize("engine", ["serial", "stacked"])
+def test_a_spec_may_name_its_engine(engine: str) -> None:
+    assert decide_numerics(tiny(training={"engine": engine}))["engine"] == engine
+
+
 def test_numerics_are_decided_alike_for_equal_specs() -> None:
     assert decide_numerics(tiny()) == decide_numerics(tiny())
 
@@ -35,11 +40,11 @@ def test_a_machine_without_a_gpu_says_so_and_takes_what_any_worker_may() -> None
 
 def test_an_engine_of_another_version_is_named() -> None:
     spec = tiny()
-    with pytest.raises(ValueError, match="'stacked'"):
+    with pytest.raises(ValueError, match="'quantum'"):
         build_population(
             spec,
             spec.activations[0],
             [Member(0.0, 0)],
-            numerics={**decide_numerics(spec), "engine": "stacked"},
+            numerics={**decide_numerics(spec), "engine": "quantum"},
             datasets_dir=Path("nowhere"),
         )

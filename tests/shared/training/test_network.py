@@ -11,6 +11,7 @@ from shared.catalog.architectures import ARCHITECTURES, Mlp
 from shared.catalog.modules import Dropout
 from shared.seeds import torch_stream
 from shared.training.network import Network, build_network, parameter_groups
+from shared.training.noise import attach_noise
 from tests.shared.specs import make, tiny
 
 IMAGE = (1, 28, 28)
@@ -102,11 +103,16 @@ def test_what_an_activation_learns_is_decayed_only_when_asked_for(optimizer: str
         assert decay[id(parameter)] == (0.0 if spared else 0.1)
 
 
+def start_step(network: Network, step: int) -> None:
+    for noise in attach_noise(network, [0], stacked=False, device=torch.device("cpu")):
+        noise.start_step(0, step)
+
+
 def test_noise_of_the_activation_does_not_shift_the_dropout_masks() -> None:
     masks = []
     for kind in ("relu", "rrelu"):
         network = mlp(kind, dropout=0.5, hidden=(8, 6)).train()
-        network.seed_noise(0, 0, step=3)
+        start_step(network, 3)
         network(torch.randn(16, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
         dropout = next(module for module in network if isinstance(module, Dropout))
         masks.append(dropout(torch.ones(4, 4, dtype=torch.float64)))
@@ -118,7 +124,7 @@ def test_noise_depends_on_the_step_alone() -> None:
     inputs = torch.randn(16, 10, dtype=torch.float64)
 
     def outputs(step: int) -> torch.Tensor:
-        network.seed_noise(0, 0, step)
+        start_step(network, step)
         result: torch.Tensor = network(inputs)
         return result
 

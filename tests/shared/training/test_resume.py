@@ -12,7 +12,7 @@ from shared.store.queue import Lease
 from shared.store.types import new_id
 from shared.training.population import EpochRecord, Member, Population
 from tests.shared.specs import TINY_CLASSIFICATION, tiny
-from tests.shared.training.populations import all_members, finish, population
+from tests.shared.training.populations import all_members, finish, on_engine, population
 
 pytestmark = pytest.mark.usefixtures("slices_of_one_batch")
 
@@ -84,9 +84,12 @@ def as_comparable(records: list[EpochRecord]) -> list[str]:
     return [repr(record) for record in records]
 
 
+@pytest.mark.parametrize("engine", ["serial", "stacked"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_population_resumed_in_the_middle_of_an_epoch_ends_as_if_undisturbed(case: str, tmp_path: Path) -> None:
-    spec = CASES[case]
+def test_a_population_resumed_in_the_middle_of_an_epoch_ends_as_if_undisturbed(
+    case: str, engine: str, tmp_path: Path
+) -> None:
+    spec = on_engine(CASES[case], engine)
     undisturbed = population(spec)
     expected = finish(undisturbed)
     # Batches are 16 of 40 or 60 rows: 3 or 4 an epoch and member. These points lie within the first member's
