@@ -227,6 +227,9 @@ def _analysis_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
     problems = []
     if spec.metric == "accuracy" and spec.dataset.task == "regression":
         problems.append(FieldProblem("a regression data set has no accuracy; use 'loss'", "misfit", pointer="/metric"))
+    if spec.margin and spec.margin.accuracy is not None and spec.dataset.task == "regression":
+        detail = "a regression data set has no accuracy; give the margin of the 'loss'"
+        problems.append(FieldProblem(detail, "misfit", pointer="/margin/accuracy"))
     if spec.score.startswith("epoch:") and int(spec.score.removeprefix("epoch:")) > spec.training.epochs:
         detail = f"there are only {spec.training.epochs} epochs"
         problems.append(FieldProblem(detail, "misfit", pointer="/score"))

@@ -27,9 +27,11 @@ class Activation(Entry):
         """Two entries that differ in a parameter must read differently: `leaky_relu(negative_slope=0.2)`."""
         if not isinstance(data, dict) or data.get("label") is not None:
             return data
-        fields = {name: field for name, field in cls.model_fields.items() if name not in {"kind", "label"}}
+        defaults = {name: field.default for name, field in cls.model_fields.items() if name not in {"kind", "label"}}
         given = [
-            f"{name}={data[name]}" for name, field in fields.items() if name in data and data[name] != field.default
+            f"{name}={_as_read(data[name], default)}"
+            for name, default in defaults.items()
+            if name in data and data[name] != default
         ]
         kind = cls.model_fields["kind"].default
         label = f"{kind}({', '.join(given)})" if given else kind
@@ -44,6 +46,11 @@ class Activation(Entry):
     def build(self) -> "nn.Module":
         """A torch module without state of its own but for learnable parameters."""
         raise NotImplementedError
+
+
+def _as_read(value: object, default: object) -> object:
+    """A whole number for a real parameter as the real number that it is: 1 and 1.0 are one function."""
+    return float(value) if isinstance(default, float) and type(value) is int else value
 
 
 class Identity(Activation):

@@ -7,6 +7,7 @@ safetensors: numbers only, nothing that could run when it is read.
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,23 @@ class CheckpointStore:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
+    def job_ids(self) -> list[str]:
+        """The jobs that have checkpoints here."""
+        if not self.folder.is_dir():
+            return []
+        return [path.name for path in self.folder.iterdir() if _is_id(path.name)]
+
     def remove(self, job_id: str) -> None:
         """Remove all checkpoints of a job."""
         shutil.rmtree(self.folder / job_id, ignore_errors=True)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        uuid.UUID(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -147,7 +147,7 @@ def broker_answers(settings: Settings) -> bool:
     """Whether the broker takes connections just now."""
     try:
         with celery_app(settings.effective_broker_url).connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.1, timeout=2)
     except Exception:  # noqa: BLE001 (each transport raises its own; the question has two answers)
         return False
     return True

@@ -16,7 +16,7 @@ from shared.store import presence, queue, repository
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
-from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB
+from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB, JobState
 from shared.store.tables import Experiment, Job
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ def run_forever(settings: Settings, stop: threading.Event) -> None:
 def sweep(database: Database, settings: Settings) -> None:
     """One round of all duties; none keeps the others from their turn."""
     duties: tuple[Callable[[Database, Settings], object], ...] = (
-        reap_silent, finish_experiments, dispatch, purge_deleted, forget_old,
+        reap_silent, finish_experiments, dispatch, purge_deleted, remove_checkpoints, forget_old,
     )  # fmt: skip
     for duty in duties:
         _attempt(getattr(duty, "__name__", "duty"), partial(duty, database, settings))
@@ -93,6 +93,16 @@ def purge_deleted(database: Database, settings: Settings) -> None:
             gone = repository.purge_some(session, experiment_id)
         for job_id in job_ids if gone else ():
             files.remove(job_id)
+
+
+def remove_checkpoints(database: Database, settings: Settings) -> None:
+    """Remove the checkpoints of jobs that have succeeded: their worker may have died before it could."""
+    files = CheckpointStore(settings.checkpoints_dir)
+    with database.read() as session:
+        query = select(Job.id).where(Job.id.in_(files.job_ids()), Job.state == JobState.SUCCEEDED)
+        job_ids = list(session.scalars(query))
+    for job_id in job_ids:
+        files.remove(job_id)
 
 
 def forget_old(database: Database, settings: Settings) -> None:

@@ -161,3 +161,13 @@ def test_a_plan_exactly_at_its_bounds_may_run(tmp_path: Path) -> None:
         max_memory_bytes=planned.memory_bytes,
     )
     assert budget_problems(planned, bounds) == []
+
+
+def test_a_plan_beyond_its_bounds_is_refused_before_its_runs_are_made(tmp_path: Path) -> None:
+    """Making two million runs first would take longer and more memory than anyone may ask for."""
+    labels = [{"kind": "relu", "label": f"relu {n}"} for n in range(100)]
+    rates = [n / 100 for n in range(5, 25)]
+    planned = plan(tiny(num_seeds=1000, activations=labels, corruption={"rates": rates}))
+    assert planned.num_runs == 100 * 21 * 1000
+    assert "/num_seeds" in {problem.pointer for problem in budget_problems(planned, settings(tmp_path))}
+    assert "jobs" not in vars(planned)

@@ -195,3 +195,7 @@ def test_randomised_slopes_are_uniform_between_their_bounds_while_training() -> 
     assert abs(slopes.std() - 0.2 / np.sqrt(12)) < 0.002
     positive = torch.linspace(0, 5, 7, dtype=torch.float64)
     assert torch.equal(module(positive), positive)
+
+
+def test_a_whole_number_names_the_same_function_as_the_real_one() -> None:
+    assert make(ACTIVATIONS, "leaky_relu", negative_slope=1).name == "leaky_relu(negative_slope=1.0)"

@@ -17,6 +17,7 @@ from shared.catalog.layers import (
     Shape,
     cost,
     output_shape,
+    rows_evaluated_at_once,
 )
 from shared.training.network import build_network
 from tests.shared.specs import make
@@ -124,3 +125,12 @@ def test_flops_of_matrix_products_and_convolutions_are_two_per_multiplication() 
     convolution = Conv2d(3, 4, kernel=5, stride=2, padding=1, bias=False)
     assert convolution.output_shape((3, 9, 9)) == (4, 4, 4)
     assert convolution.flops((3, 9, 9)) == 2 * (4 * 4 * 4) * (3 * 5 * 5)
+
+
+def test_the_wider_a_network_the_fewer_rows_are_evaluated_at_once() -> None:
+    narrow, wide, huge = (
+        rows_evaluated_at_once(cost(Mlp(hidden=hidden).layers((10,), 1), (10,)))
+        for hidden in ((8,), (8192,), (8192,) * 20)
+    )
+    assert narrow > wide > huge >= 16
+    assert narrow * (10 + 3 * 8 + 1) <= 2**23

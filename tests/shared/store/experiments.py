@@ -15,6 +15,8 @@ from shared.store.tables import Base, EpochMetrics, Experiment, Job, Run
 from shared.store.types import ago, new_id
 from tests.shared.specs import tiny
 
+TTL_S = 30.0
+
 
 def post(database: Database, spec: ExperimentSpec | None = None, **changes: Any) -> str:
     """Write a tiny experiment; its id."""
@@ -111,6 +113,34 @@ def silence(database: Database, job_id: str, *, claimed_s: float, heartbeat_s: f
             update(Job).where(Job.id == job_id).values(claimed_at=ago(claimed_s), heartbeat_at=heartbeat),
             execution_options={"synchronize_session": False},
         )
+
+
+def take_back(database: Database, job_id: str, *, max_losses: int = 3) -> bool:
+    """Reap a job as the reconciler does; False when it was heard of meanwhile."""
+    experiment_id = job(database, job_id).experiment_id
+    with database.write() as session:
+        return queue.reap(session, job_id, experiment_id, ttl_s=TTL_S, max_losses=max_losses)
+
+
+def lose(database: Database, job_id: str, *, max_losses: int = 3) -> None:
+    """Claim a job, fall silent for longer than the lease lasts, and have it taken back."""
+    claim(database, job_id)
+    silence(database, job_id, claimed_s=TTL_S + 1, heartbeat_s=None)
+    assert take_back(database, job_id, max_losses=max_losses)
+
+
+def fail(database: Database, job_id: str) -> None:
+    """Claim a job and give up on it."""
+    lease = claim(database, job_id)
+    with database.write() as session:
+        queue.fail(session, lease, "no")
+
+
+def cancel(database: Database, experiment_id: str) -> None:
+    """As the API does: flag, then end what nobody trains."""
+    with database.write() as session:
+        repository.start_cancelling(session, experiment_id)
+        repository.finish_if_done(session, experiment_id)
 
 
 def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:

@@ -2,11 +2,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import torch
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from shared.settings import Settings
 from shared.store import presence, reconciler, repository
+from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import UNANSWERED_S
 from shared.store.states import ExperimentState, JobState
@@ -15,6 +17,7 @@ from shared.store.types import ago, new_id
 from tests.shared.store.broker import Broker
 from tests.shared.store.experiments import (
     claim,
+    complete,
     everything,
     experiment,
     job,
@@ -119,7 +122,7 @@ def test_a_deleted_experiment_is_purged_with_all_its_rows_and_files(database: Da
         "experiments": 1, "jobs": 1, "runs": 4, "epoch_metrics": 12, "idempotency_keys": 0, "workers": 0,
     }  # fmt: skip
     assert experiment(database, kept).state == ExperimentState.SUCCEEDED
-    assert [path.name for path in settings.checkpoints_dir.iterdir()] == [kept_job]
+    assert not (settings.checkpoints_dir / doomed_job).exists()
 
 
 def test_old_idempotency_keys_and_workers_long_dead_are_forgotten(database: Database, settings: Settings) -> None:
@@ -188,3 +191,16 @@ def test_it_runs_until_it_is_stopped(database: Database, settings: Settings, bro
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert broker.messages() == [job_id]
+
+
+def test_checkpoints_that_a_dead_worker_left_behind_are_removed(database: Database, settings: Settings) -> None:
+    _, [succeeded, running] = post_jobs(database, "relu", "elu")
+    files = CheckpointStore(settings.checkpoints_dir)
+    for job_id in (succeeded, running):
+        lease = claim(database, job_id)
+        files.save(lease, {"weight": torch.zeros(2)}, epoch=1, number=1)
+        if job_id == succeeded:
+            complete(database, lease)
+    (settings.checkpoints_dir / "not a job").mkdir()
+    reconciler.sweep(database, settings)
+    assert sorted(path.name for path in settings.checkpoints_dir.iterdir()) == sorted([running, "not a job"])
