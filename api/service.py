@@ -17,7 +17,7 @@ from shared.errors import DatasetMissingError, FieldProblem, IdempotencyKeyReuse
 from shared.plan import Plan, budget_problems, plan
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, resolve
-from shared.store import repository
+from shared.store import lifecycle, repository
 from shared.store.db import Database
 from shared.store.states import ExperimentState
 from shared.store.tables import Experiment, IdempotencyKey
@@ -170,11 +170,11 @@ def cancel(database: Database, experiment_id: str) -> schemas.Experiment:
     Raises: NotFoundError; ConflictError: it has finished.
     """
     with database.write() as session:
-        experiment = repository.start_cancelling(session, experiment_id)
+        experiment = lifecycle.start_cancelling(session, experiment_id)
         [document] = experiment_documents(session, [experiment])
     # In a transaction of its own, so that `cancelling` is seen by everybody before its end is.
     with database.write() as session:
-        repository.finish_if_done(session, experiment_id)
+        lifecycle.finish_if_done(session, experiment_id)
     return document
 
 
@@ -184,6 +184,6 @@ def resume(database: Database, experiment_id: str) -> schemas.Experiment:
     Raises: NotFoundError; ConflictError: nothing to resume.
     """
     with database.write() as session:
-        experiment = repository.resume_experiment(session, experiment_id)
+        experiment = lifecycle.resume_experiment(session, experiment_id)
         session.flush()
         return experiment_documents(session, [experiment])[0]

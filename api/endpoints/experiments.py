@@ -15,7 +15,7 @@ from api.openapi import EXPERIMENT_BODY, problems
 from api.queries import MOST_CHOICES, ClosedQuery, Label, Moment
 from shared.catalog.base import suggestion
 from shared.catalog.datasets import DATASETS
-from shared.store import repository
+from shared.store import lifecycle, repository
 from shared.store.states import ExperimentState
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -185,4 +185,4 @@ def resume_experiment(parts: TheParts, experiment_id: ExperimentId) -> schemas.E
 def delete_experiment(parts: TheParts, experiment_id: ExperimentId) -> None:
     """Delete a finished experiment and everything that came of it; cancel one that still runs before."""
     with parts.database.write() as session:
-        repository.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id)

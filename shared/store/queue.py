@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
-from shared.store.repository import end_runs, finish_if_done, progress_of
+from shared.store.lifecycle import end_runs, finish_if_done
+from shared.store.repository import progress_of
 from shared.store.rows import changed_rows
 from shared.store.states import LEASED_JOB, WAITING_JOB, ExperimentState, JobState, Outcome, RunState
 from shared.store.tables import EpochMetrics, Experiment, Job, Run

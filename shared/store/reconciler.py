@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import select
 
 from shared.settings import Settings
-from shared.store import presence, queue, repository
+from shared.store import lifecycle, presence, queue, repository
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
@@ -77,7 +77,7 @@ def finish_experiments(database: Database, settings: Settings) -> None:  # noqa:
 
 def _finish(database: Database, experiment_id: str) -> None:
     with database.write() as session:
-        repository.finish_if_done(session, experiment_id)
+        lifecycle.finish_if_done(session, experiment_id)
 
 
 def purge_deleted(database: Database, settings: Settings) -> None:
@@ -90,7 +90,7 @@ def purge_deleted(database: Database, settings: Settings) -> None:
             if experiment_id is None:
                 return
             job_ids = list(session.scalars(select(Job.id).where(Job.experiment_id == experiment_id)))
-            gone = repository.purge_some(session, experiment_id)
+            gone = lifecycle.purge_some(session, experiment_id)
         for job_id in job_ids if gone else ():
             files.remove(job_id)
 

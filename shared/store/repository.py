@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, case, cast, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Text, case, cast, delete, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -16,18 +16,13 @@ from shared.plan import Plan
 from shared.spec import ExperimentSpec
 from shared.store.rows import changed_rows
 from shared.store.states import (
-    FINISHED_EXPERIMENT,
-    FINISHED_JOB,
-    RESUMABLE_EXPERIMENT,
-    WAITING_JOB,
     ExperimentState,
     JobState,
     RunState,
 )
 from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, Run
-from shared.store.types import new_id, now
+from shared.store.types import new_id
 
-METRICS_PER_PURGE = 5_000
 # PostgreSQL's code for a lock that could not be had within lock_timeout.
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -221,123 +216,6 @@ def num_described_runs(session: Session, experiment_id: str) -> int:
 def num_claims(session: Session, experiment_id: str) -> int:
     """How often jobs of the experiment were claimed; metrics only ever go back with a new claim."""
     return session.scalar(select(func.sum(Job.token)).where(Job.experiment_id == experiment_id)) or 0
-
-
-def start_cancelling(session: Session, experiment_id: str) -> Experiment:
-    """Cancel what waits, and flag what runs; `finish_if_done` ends the experiment.
-
-    Raises: NotFoundError; ConflictError: it has finished.
-    """
-    experiment = get_experiment(session, experiment_id, lock=True)
-    if experiment.state in {ExperimentState.CANCELLED, ExperimentState.CANCELLING}:
-        return experiment
-    if experiment.state in FINISHED_EXPERIMENT:
-        raise ConflictError(f"the experiment has {experiment.state} already; there is nothing to cancel")
-    experiment.state = ExperimentState.CANCELLING
-    waiting = select(Job.id).where(Job.experiment_id == experiment_id, Job.state.in_(WAITING_JOB))
-    jobs = list(session.scalars(waiting.with_for_update()))
-    session.execute(
-        update(Job).where(Job.id.in_(jobs)).values(state=JobState.CANCELLED, finished_at=now()),
-        execution_options={"synchronize_session": False},
-    )
-    end_runs(session, jobs, RunState.CANCELLED)
-    session.execute(
-        update(Job)
-        .where(Job.experiment_id == experiment_id, Job.state == JobState.RUNNING)
-        .values(state=JobState.CANCELLING),
-        execution_options={"synchronize_session": False},
-    )
-    return experiment
-
-
-def end_runs(session: Session, job_ids: Sequence[str], state: RunState) -> None:
-    """Move the unfinished runs of some jobs to their end; those that diverged have ended already."""
-    session.execute(
-        update(Run)
-        .where(Run.job_id.in_(job_ids), Run.state.in_((RunState.PENDING, RunState.RUNNING)))
-        .values(state=state),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def finish_if_done(session: Session, experiment_id: str) -> None:
-    """Give the experiment its terminal state once all of its jobs have one."""
-    experiment = session.scalar(select(Experiment).where(Experiment.id == experiment_id).with_for_update())
-    if experiment is None or experiment.state in FINISHED_EXPERIMENT:
-        return
-    query = select(Job.state, func.count()).where(Job.experiment_id == experiment_id).group_by(Job.state)
-    counts = dict(session.execute(query).all())
-    if any(state not in FINISHED_JOB for state in counts):
-        return
-    if counts.get(JobState.CANCELLED):
-        experiment.state = ExperimentState.CANCELLED
-    elif counts.get(JobState.FAILED):
-        experiment.state = ExperimentState.FAILED
-        first = select(Job.activation, Job.error).where(
-            Job.experiment_id == experiment_id, Job.state == JobState.FAILED
-        )
-        activation, reason = session.execute(first.order_by(Job.id).limit(1)).one()
-        experiment.error = f"{counts[JobState.FAILED]} of {sum(counts.values())} jobs failed; {activation}: {reason}"
-    else:
-        experiment.state = ExperimentState.SUCCEEDED
-    experiment.finished_at = datetime.now(UTC)
-
-
-def resume_experiment(session: Session, experiment_id: str) -> Experiment:
-    """Queue the unfinished jobs of a failed or cancelled experiment again.
-
-    Raises: NotFoundError; ConflictError: nothing is left to do, or it is still on its way.
-    """
-    experiment = get_experiment(session, experiment_id, lock=True)
-    if experiment.state not in RESUMABLE_EXPERIMENT:
-        raise ConflictError(f"the experiment is {experiment.state}; only a failed or cancelled one can be resumed")
-    unfinished = select(Job.id).where(Job.experiment_id == experiment_id, Job.state != JobState.SUCCEEDED)
-    jobs = list(session.scalars(unfinished))
-    values = {"state": JobState.PENDING, "losses": 0, "error": None, "finished_at": None, "dispatched_at": None}
-    session.execute(
-        update(Job).where(Job.id.in_(jobs)).values(values), execution_options={"synchronize_session": False}
-    )
-    session.execute(
-        update(Run)
-        .where(Run.job_id.in_(jobs), Run.state.in_((RunState.FAILED, RunState.CANCELLED)))
-        .values(state=RunState.PENDING),
-        execution_options={"synchronize_session": False},
-    )
-    experiment.state = ExperimentState.QUEUED
-    experiment.error = experiment.finished_at = experiment.running_since = None
-    return experiment
-
-
-def mark_deleted(session: Session, experiment_id: str) -> None:
-    """Hide a finished experiment; the reconciler purges it in small pieces.
-
-    Raises: NotFoundError; ConflictError: it has not finished.
-    """
-    experiment = get_experiment(session, experiment_id, lock=True)
-    if experiment.state not in FINISHED_EXPERIMENT:
-        raise ConflictError(f"the experiment is {experiment.state}; cancel it before deleting it")
-    experiment.deleted_at = datetime.now(UTC)
-
-
-def purge_some(session: Session, experiment_id: str) -> bool:
-    """Remove a piece of a deleted experiment; True once nothing of it is left."""
-    chunk = (
-        select(EpochMetrics.run_id, EpochMetrics.epoch)
-        .join(Run, Run.id == EpochMetrics.run_id)
-        .where(Run.experiment_id == experiment_id)
-        .order_by(EpochMetrics.run_id, EpochMetrics.epoch)  # a piece holds few runs, whole
-        .limit(METRICS_PER_PURGE)
-    )
-    keys = session.execute(chunk).all()
-    if keys:
-        run_ids = {run_id for run_id, _ in keys}
-        whole = [run_id for run_id in run_ids if run_id != keys[-1][0]] or list(run_ids)
-        session.execute(delete(EpochMetrics).where(EpochMetrics.run_id.in_(whole)))
-        return False
-    session.execute(delete(Run).where(Run.experiment_id == experiment_id))
-    session.execute(delete(Job).where(Job.experiment_id == experiment_id))
-    session.execute(delete(Experiment).where(Experiment.id == experiment_id))
-    return True
 
 
 def find_idempotent(session: Session, key: str) -> IdempotencyKey | None:

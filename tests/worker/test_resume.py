@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
-from shared.store import repository
+from shared.store import lifecycle
 from shared.store.db import Database
 from shared.store.states import ExperimentState, JobState
 from shared.store.tables import Job
@@ -228,7 +228,7 @@ def test_a_cancellation_between_the_last_checkpoint_and_handing_back_is_confirme
 
     def cancel() -> None:
         with sqlite_database.write() as session:
-            repository.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id)
 
     # Claim, numerics, running, facts, rewind, checkpoint; then handing back.
     train_with(

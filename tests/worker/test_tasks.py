@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.store import queue, repository
+from shared.store import lifecycle, queue
 from shared.store.db import Database
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Worker
@@ -99,7 +99,7 @@ def test_a_cancelled_job_stops_within_an_epoch_and_says_so(
 
     def cancel() -> None:
         with database.write() as session:
-            repository.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id)
 
     slices = After(num_slices, cancel)
     train(settings, job_id, draining=slices)
@@ -116,7 +116,7 @@ def test_a_cancellation_that_meets_a_drain_is_not_lost(database: Database, setti
 
     def cancel() -> None:
         with database.write() as session:
-            repository.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id)
 
     train(settings, job_id, draining=After(5, cancel, drains=True))
     assert job(database, job_id).state == JobState.CANCELLED

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.plan import plan
 from shared.spec import ExperimentSpec
-from shared.store import queue, repository
+from shared.store import lifecycle, queue, repository
 from shared.store.db import Database
 from shared.store.queue import Lease, MetricsRow
 from shared.store.tables import Base, EpochMetrics, Experiment, Job, Run
@@ -139,8 +139,8 @@ def fail(database: Database, job_id: str) -> None:
 def cancel(database: Database, experiment_id: str) -> None:
     """As the API does: flag, then end what nobody trains."""
     with database.write() as session:
-        repository.start_cancelling(session, experiment_id)
-        repository.finish_if_done(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.finish_if_done(session, experiment_id)
 
 
 def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
-from shared.store import queue, repository
+from shared.store import lifecycle, queue
 from shared.store.db import Database
 from shared.store.queue import Lease, MetricsRow
 from shared.store.states import ExperimentState, JobState, RunState
@@ -238,7 +238,7 @@ def test_a_cancelled_job_takes_no_more_writes(database: Database) -> None:
     lease = claim(database, job_id)
     commit(database, lease, 1)
     with database.write() as session:
-        repository.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id)
     assert_takes_no_writes(database, lease)
 
 
@@ -248,7 +248,7 @@ def test_an_old_token_confirms_no_cancellation(database: Database) -> None:
     old, new = Lease(job_id, 1), claim(database, job_id)
     assert new == Lease(job_id, 2)
     with database.write() as session:
-        repository.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id)
     with database.write() as session:
         assert queue.confirm_cancelled(session, old) is False
     assert job(database, job_id).state == JobState.CANCELLING

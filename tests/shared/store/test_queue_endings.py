@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shared.errors import ConflictError, LeaseLostError
-from shared.store import queue, repository
+from shared.store import lifecycle, queue
 from shared.store.db import Database
 from shared.store.queue import Lease
 from shared.store.states import ExperimentState, JobState, RunState
@@ -167,7 +167,7 @@ def test_a_lost_worker_of_a_cancelled_job_ends_it(database: Database) -> None:
     experiment_id, (job_id,) = post_jobs(database, "relu")
     claim(database, job_id)
     with database.write() as session:
-        repository.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id)
     silence(database, job_id, claimed_s=100, heartbeat_s=100)
     assert take_back(database, job_id, max_losses=1)
     assert (job(database, job_id).state, job(database, job_id).error) == (JobState.CANCELLED, None)
@@ -197,7 +197,7 @@ def test_cancelling_racing_with_the_end_leaves_exactly_one_terminal_state(databa
             together.wait()
             try:
                 with database.write() as session:
-                    repository.start_cancelling(session, experiment_id)
+                    lifecycle.start_cancelling(session, experiment_id)
             except ConflictError:
                 return False
             return True

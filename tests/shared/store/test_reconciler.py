@@ -7,7 +7,7 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from shared.settings import Settings
-from shared.store import presence, reconciler, repository
+from shared.store import lifecycle, presence, reconciler
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import UNANSWERED_S
@@ -91,7 +91,7 @@ def test_an_experiment_that_nobody_ended_is_ended(database: Database, settings: 
 def test_a_cancelled_experiment_without_a_worker_is_ended(database: Database, settings: Settings) -> None:
     experiment_id, _ = post_jobs(database, "relu", "elu")
     with database.write() as session:
-        repository.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id)
     assert experiment(database, experiment_id).state == ExperimentState.CANCELLING
     reconciler.sweep(database, settings)
     assert experiment(database, experiment_id).state == ExperimentState.CANCELLED
@@ -115,7 +115,7 @@ def test_a_deleted_experiment_is_purged_with_all_its_rows_and_files(database: Da
         (settings.checkpoints_dir / job_id).mkdir(parents=True)
         (settings.checkpoints_dir / job_id / "000001-00000001.safetensors").touch()
     with database.write() as session:
-        repository.mark_deleted(session, doomed)
+        lifecycle.mark_deleted(session, doomed)
     for _ in range(3):
         reconciler.sweep(database, settings)
     assert num_rows(database) == {
