@@ -190,7 +190,7 @@ def test_what_has_not_finished_cannot_be_deleted(database: Database) -> None:
 def test_purging_in_pieces_leaves_no_row_and_touches_no_other_experiment(
     piece: int, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "METRICS_PER_PURGE", piece)
+    monkeypatch.setattr(lifecycle, "METRICS_PER_PURGE", piece)
     kept_id, (kept,) = post_jobs(database, "relu")
     train_to_the_end(database, kept)
     before = everything(database)
