@@ -147,23 +147,21 @@ class SerialPopulation:
     def advance(self) -> list[EpochRecord] | None:
         """Train a slice of the member whose turn it is; the records when that completes the epoch."""
         assert not self.finished
-        # A member that diverged earlier has no record in this epoch; one that diverges now still has.
-        while self._trainees[self._turn].diverged:
-            self._turn += 1
-            if self._turn == len(self._trainees):
-                return self._end_epoch()
         trainee = self._trainees[self._turn]
         if not trainee.train_slice(self.epoch + 1, SLICE_S):
             return None
         self._records.append(trainee.finish_epoch(self._turn, self.epoch + 1))
-        self._turn += 1
-        while self._turn < len(self._trainees) and self._trainees[self._turn].diverged:
-            self._turn += 1
+        self._turn = self._next_turn(self._turn + 1)
         return self._end_epoch() if self._turn == len(self._trainees) else None
+
+    def _next_turn(self, first: int) -> int:
+        """The next member from `first` on that has not diverged; past the last one when there is none."""
+        alive = (index for index in range(first, len(self._trainees)) if not self._trainees[index].diverged)
+        return next(alive, len(self._trainees))
 
     def _end_epoch(self) -> list[EpochRecord]:
         records, self._records = self._records, []
-        self.epoch, self._turn = self.epoch + 1, 0
+        self.epoch, self._turn = self.epoch + 1, self._next_turn(0)
         return records
 
     def state(self) -> dict[str, Tensor]:

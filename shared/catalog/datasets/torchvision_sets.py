@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import library
 
 # torchvision's public wheel is linked against CUDA torch. Beside a CPU-only torch its compiled operators cannot load,
 # and the import fails where it registers a fake kernel for these two. Data sets and transforms need neither.
@@ -17,7 +18,7 @@ def _import_datasets() -> Any:
     if torch.version.cuda is None:
         for name, schema in _OPERATORS.items():
             if not hasattr(torch.ops.torchvision, name):
-                torch.library.define(f"torchvision::{name}", schema)
+                library.define(f"torchvision::{name}", schema)
     from torchvision import datasets
 
     return datasets
