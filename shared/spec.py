@@ -33,8 +33,12 @@ class Training(ClosedModel):
     schedule: AnySchedule = Constant()
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`cuda` waits for a worker with a GPU.")
-    engine: Literal["auto", "serial", "stacked"] = Field(
-        "auto", description="`serial` trains one network at a time, `stacked` those of a job as one."
+    engine: Literal["auto", "serial", "stacked", "compiled"] = Field(
+        "auto",
+        description=(
+            "`serial` trains one network at a time, `stacked` those of a job as one tensor program, `compiled` one "
+            "after another in C++ made for the activation (`auto`'s choice where that cannot be had)."
+        ),
     )
 
 

@@ -152,7 +152,8 @@ class LockstepPopulation(ABC):
             return {}
         outputs = self._outputs([corrupted.inputs for corrupted in dirty.values()], list(dirty))
         return {
-            k: memory_of(outputs_NC, corrupted) for (k, corrupted), outputs_NC in zip(dirty.items(), outputs, strict=True)
+            k: memory_of(outputs_NC, corrupted)
+            for (k, corrupted), outputs_NC in zip(dirty.items(), outputs, strict=True)
         }
 
     def state(self) -> dict[str, Tensor]:
