@@ -3,9 +3,10 @@
 The rule of `auto`, from what was measured (docs/performance.md):
 - On a processor the compiled engine is the fastest by far, so it is taken wherever it can do what is asked and its code
   is in the cache or pays for its compilation within the experiment. Its members share nothing: any population will do.
-- Else networks of vectors are stacked, and convolutional networks are trained one by one: stacked convolutions are
-  slower than single ones on a processor.
+- Else, where that is worth anything, networks of vectors are stacked. Convolutional networks are trained one by one:
+  stacked convolutions are slower than single ones on a processor.
 - On a GPU launches dominate, so everything is stacked.
+What is over in a moment is trained one by one: the same numbers whoever else is in the population, to the last digit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from shared.training.toolchain import CompilationError, Toolchain
 log = structlog.get_logger(__name__)
 
 # Of serial training for each activation: compiling one takes a second or two, the rest of the network three, once.
-COMPILATION_PAYS_FROM_S = 5.0
+WORTH_AN_EFFORT_S = 5.0
 
 
 class Engines:
@@ -73,20 +74,15 @@ class Engines:
             return asked
         if device == "cuda":
             return "stacked"
-        if self._is_worth_compiling(spec, activation):
+        takes_a_while = plan(spec).serial_s / len(spec.activations) > WORTH_AN_EFFORT_S
+        if asked == "compiled" or takes_a_while or code_is_there(spec, activation, self.toolchain):
             try:
                 load_code(spec, activation, self.toolchain)
             except CompilationError as error:
                 log.info("not compiled", activation=activation.name, reason=str(error))
             else:
                 return "compiled"
-        return "serial" if _has_convolutions(spec) or len(members) == 1 else "stacked"
-
-    def _is_worth_compiling(self, spec: ExperimentSpec, activation: Activation) -> bool:
-        if spec.training.engine == "compiled":
-            return True
-        pays = plan(spec).serial_s / len(spec.activations) > COMPILATION_PAYS_FROM_S
-        return pays or code_is_there(spec, activation, self.toolchain)
+        return "stacked" if takes_a_while and len(members) > 1 and not _has_convolutions(spec) else "serial"
 
     def build(
         self, spec: ExperimentSpec, activation: Activation, members: Sequence[Member], numerics: Mapping[str, Any]
