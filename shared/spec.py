@@ -31,7 +31,13 @@ class Training(ClosedModel):
     loss: LossName = "mse"
     optimizer: AnyOptimizer = Adam()
     schedule: AnySchedule = Constant()
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        "float32",
+        description=(
+            "`bfloat16` is mixed precision: products of matrices and convolutions take bfloat16 operands, weights and "
+            "sums stay in float32. It pays on GPUs and on processors with AVX-512 BF16 or AMX."
+        ),
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`cuda` waits for a worker with a GPU.")
     engine: Literal["auto", "serial", "stacked", "compiled"] = Field(
         "auto",

@@ -32,7 +32,7 @@ from shared.training.network import build_network
 from shared.training.population import Member
 from shared.training.toolchain import CompilationError, Toolchain
 
-C_TYPES = {"float32": "float", "float64": "double"}
+DEFINES = {"float32": ("REAL=float",), "float64": ("REAL=double",), "bfloat16": ("REAL=float", "BFLOAT16")}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ def load_code(spec: ExperimentSpec, activation: Activation, toolchain: Toolchain
     reason = why_not(spec, activation)
     if reason is not None:
         raise CompilationError(reason)
-    real = C_TYPES[spec.training.precision]
+    defines = DEFINES[spec.training.precision]
     network, function, *losses = (
-        toolchain.library(part.name, part.source, made_of=part.made_of, real=real) for part in _parts(spec, activation)
+        toolchain.library(part.name, part.source, made_of=part.made_of, defines=defines)
+        for part in _parts(spec, activation)
     )
     return NativeCode(network, function, losses[0] if losses else None)
 
@@ -74,15 +75,13 @@ def load_code(spec: ExperimentSpec, activation: Activation, toolchain: Toolchain
 def code_is_there(spec: ExperimentSpec, activation: Activation, toolchain: Toolchain) -> bool:
     """Whether nothing would have to be compiled."""
     return why_not(spec, activation) is None and all(
-        toolchain.has(part.name, made_of=part.made_of, real=C_TYPES[spec.training.precision])
+        toolchain.has(part.name, made_of=part.made_of, defines=DEFINES[spec.training.precision])
         for part in _parts(spec, activation)
     )
 
 
 def why_not(spec: ExperimentSpec, activation: Activation) -> str | None:
     """What of a spec the compiled engine cannot do; None when it can do all."""
-    if spec.training.precision not in C_TYPES:
-        return f"no compiled code computes in {spec.training.precision}"
     if not isinstance(spec.training.optimizer, Adam | AdamW | Sgd):
         return f"the optimiser '{spec.training.optimizer.kind}' has no compiled form"
     if isinstance(activation.build(), modules.NoisyModule):

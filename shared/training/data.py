@@ -19,7 +19,8 @@ from shared.catalog.losses import LOSSES, null_accuracy
 from shared.spec import ExperimentSpec
 from shared.training.population import Member, MemberFacts
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# Of weights, inputs and targets; with bfloat16 only the operands of products are rounded.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,27 @@ from shared.catalog.optimizers import Optimizer
 from shared.seeds import torch_stream
 
 
-class Network(nn.Sequential):
-    """The built layers, and which of them are activations."""
+class Layers(nn.Sequential):
+    """Layers after each other, and which of them are activations.
+
+    With `mixed_precision` products of matrices and convolutions take bfloat16 operands; the outputs are as precise as
+    the inputs.
+    """
+
+    mixed_precision = False
 
     def __init__(self, built: Sequence[nn.Module], activations: Sequence[nn.Module]) -> None:
         super().__init__(*built)
         self.activation_modules = list(activations)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision):
+            outputs: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
+        return outputs.to(inputs.dtype)
+
+
+class Network(Layers):
+    """One network."""
 
 
 def build_network(layers: Sequence[Layer], activation: Activation, *, base_seed: int, seed: int) -> Network:

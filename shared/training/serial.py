@@ -37,6 +37,7 @@ class Trainee:
         network = build_network(layers, activation, base_seed=spec.base_seed, seed=member.seed)
         self.spec, self.member, self.data = spec, member, data
         self.network = network.to(device, DTYPES[spec.training.precision])
+        self.network.mixed_precision = spec.training.precision == "bfloat16"
         self.noise = attach_noise(self.network, [member.seed], stacked=False, device=device)
         optimizer = spec.training.optimizer
         self.optimizer = optimizer.build(parameter_groups(self.network, optimizer))

@@ -65,6 +65,7 @@ class StackedPopulation(LockstepPopulation):
         }
         stacked = StackedNetwork([singles[member.seed] for member in self.members])
         self.network = stacked.to(self.device, DTYPES[spec.training.precision])
+        self.network.mixed_precision = spec.training.precision == "bfloat16"
         seeds = [member.seed for member in self.members]
         self._noise = attach_noise(self.network, seeds, stacked=True, device=self.device)
         optimizer = spec.training.optimizer

@@ -12,7 +12,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -54,45 +54,46 @@ class Toolchain:
         """Name and version of the compiler; None without one."""
         return None if self.compiler is None else _version(tuple(self.compiler)).splitlines()[0]
 
-    def library(self, name: str, source: Callable[[], str], *, made_of: str, real: str) -> ctypes.CDLL:
+    def library(self, name: str, source: Callable[[], str], *, made_of: str, defines: Sequence[str]) -> ctypes.CDLL:
         """Load a library, compiling it where the folder does not have it yet.
 
         Args:
             name: beginning of the file's name, for people.
             source: makes the C++; not called when the library is there.
             made_of: everything that the source depends on.
-            real: C++ type of all numbers, `float` or `double`.
+            defines: preprocessor names that choose the kind of numbers, such as `REAL=double`.
         Raises: CompilationError.
         """
         if self.compiler is None:
             raise CompilationError("no C++ compiler is installed")
-        path = self.folder / f"{name}-{self._digest(made_of, real)}.so"
+        path = self.folder / f"{name}-{self._digest(made_of, defines)}.so"
         if not path.is_file():
-            self._compile(source(), path, real)
+            self._compile(source(), path, defines)
         try:
             return ctypes.CDLL(str(path))
         except OSError as error:
             raise CompilationError(f"{path.name} cannot be loaded: {error}") from error
 
-    def has(self, name: str, *, made_of: str, real: str) -> bool:
+    def has(self, name: str, *, made_of: str, defines: Sequence[str]) -> bool:
         """Whether `library` would find it in the folder."""
         if self.compiler is None:
             return False
-        return (self.folder / f"{name}-{self._digest(made_of, real)}.so").is_file()
+        return (self.folder / f"{name}-{self._digest(made_of, defines)}.so").is_file()
 
-    def _digest(self, made_of: str, real: str) -> str:
+    def _digest(self, made_of: str, defines: Sequence[str]) -> str:
         assert self.compiler is not None
-        parts = (made_of, native_sources(), real, *FLAGS, _version(tuple(self.compiler)), _processor())
+        parts = (made_of, native_sources(), *defines, *FLAGS, _version(tuple(self.compiler)), _processor())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
-    def _compile(self, source: str, path: Path, real: str) -> None:
+    def _compile(self, source: str, path: Path, defines: Sequence[str]) -> None:
         assert self.compiler is not None
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(path.with_suffix(".lock")):
             if path.is_file():  # another process was faster
                 return
             unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-            command = [*self.compiler, *FLAGS, *_processor_flags(), f"-DREAL={real}", f"-I{NATIVE}", "-x", "c++", "-"]
+            options = [*FLAGS, *_processor_flags(), *(f"-D{name}" for name in defines), f"-I{NATIVE}"]
+            command = [*self.compiler, *options, "-x", "c++", "-"]
             log.info("compiling", library=path.name)
             try:
                 done = subprocess.run(  # noqa: S603 (a compiler that the operator installed, on our own code)

@@ -3,6 +3,33 @@
 
 #include "layers.hpp"
 
+// Offsets of what a kernel sees, from its upper left pixel; the image has `line` pixels a line.
+inline Offsets window(long kernel, long line, long pixel_stride, long num_channels) {
+    Offsets offsets;
+    for (long y = 0; y < kernel; y++)
+        for (long x = 0; x < kernel; x++)
+            for (long c = 0; c < num_channels; c++) offsets.push_back((y * line + x) * pixel_stride + c);
+    return offsets;
+}
+
+// Offsets of the pixels of a shape within an image, `step` pixels apart, `border` pixels from its corner.
+inline Offsets grid(Shape shape, long step, long line_stride, long pixel_stride, long border = 0) {
+    Offsets offsets;
+    for (long y = 0; y < shape.height; y++)
+        for (long x = 0; x < shape.width; x++)
+            offsets.push_back((border + y * step) * line_stride + (border + x * step) * pixel_stride);
+    return offsets;
+}
+
+// Kernels turned by half a circle, channels in and out exchanged.
+inline void turn_kernels(const real* weights, real* turned, long num_pixels, long num_in, long num_out, long width,
+                         long width_in) {
+    for (long t = 0; t < num_pixels; t++)
+        for (long i = 0; i < num_in; i++)
+            for (long o = 0; o < num_out; o++)
+                turned[((num_pixels - 1 - t) * num_out + o) * width_in + i] = weights[(t * num_in + i) * width + o];
+}
+
 // A square convolution as a matrix product over offset tables: no pixel is copied. Backward to the images it is the
 // convolution of the gradients with the turned kernels, so only steps of one pixel can be followed there.
 class Conv2d : public Layer {
@@ -19,42 +46,39 @@ public:
     void begin(const Turn& now) override {
         Layer::begin(now);
         if (!taps.empty()) return;
-        taps = window(before->output, in.channels);
-        pixels_in = grid(before->output, out, step, 0);
-        pixels_out = grid(output, out, 1, output.border);
-        pixels_gradient = grid(gradient, out, 1, gradient.border);
+        const Buffer &image = before->output, &back = before->gradient;
+        taps = window(kernel, image.line_stride() / image.stride, image.stride, in.channels);
+        pixels_in = grid(out, step, image.line_stride(), image.stride);
+        pixels_out = grid(out, 1, output.line_stride(), output.stride, output.border);
+        pixels_gradient = grid(out, 1, gradient.line_stride(), gradient.stride, gradient.border);
         if (!learns_before) return;
-        taps_back = window(gradient, out.channels);
-        pixels_around = grid(gradient, in, 1, 0);
-        pixels_back = grid(before->gradient, in, 1, before->gradient.border);
+        taps_back = window(kernel, gradient.line_stride() / gradient.stride, gradient.stride, out.channels);
+        pixels_around = grid(in, 1, gradient.line_stride(), gradient.stride);
+        pixels_back = grid(in, 1, back.line_stride(), back.stride, back.border);
     }
 
     void forward(Range range) override {
-        const Right weights{turn->weights + weight, rows.data()};
+        const Right<Single> weights{turn->weights + weight, rows.data()};
         for (long b = range.first; b < range.end; b++)
-            multiply({before->output.corner(b), pixels_in.data(), taps.data()}, weights,
+            multiply<Single>({before->output.corner(b), pixels_in.data(), taps.data()}, weights,
                      {output.corner(b), pixels_out.data()}, out.height * out.width, width, num_taps,
                      bias < 0 ? Into::zeros : Into::bias, bias < 0 ? nullptr : turn->weights + bias);
     }
 
     void begin_backward() override {
-        if (!learns_before) return;
-        const real* weights = turn->weights + weight;
-        const long last = kernel * kernel - 1;
-        for (long t = 0; t <= last; t++)
-            for (long i = 0; i < in.channels; i++)
-                for (long o = 0; o < out.channels; o++)
-                    turned[((last - t) * out.channels + o) * width_in + i] = weights[(t * in.channels + i) * width + o];
+        if (learns_before)
+            turn_kernels(turn->weights + weight, turned.data(), kernel * kernel, in.channels, out.channels, width,
+                         width_in);
     }
 
     void backward(Range range) override {
         for (long b = range.first; b < range.end; b++) {
-            multiply({before->output.corner(b), taps.data(), pixels_in.data()},
+            multiply<Single>({before->output.corner(b), taps.data(), pixels_in.data()},
                      {gradient.corner(b), pixels_gradient.data()}, {turn->gradients + weight, rows.data()}, num_taps,
                      width, out.height * out.width, b == 0 ? Into::zeros : Into::itself);
-            if (bias >= 0) add_up(b);
+            if (bias >= 0) add_up_lines(gradient, {b, b + 1}, width, turn->gradients + bias);
             if (learns_before)
-                multiply({gradient.corner(b), pixels_around.data(), taps_back.data()},
+                multiply<Single>({gradient.corner(b), pixels_around.data(), taps_back.data()},
                          {turned.data(), rows_back.data()}, {before->gradient.corner(b), pixels_back.data()},
                          in.height * in.width, width_in, num_taps_back, Into::zeros);
         }
@@ -65,33 +89,6 @@ private:
     long kernel, step, padding, weight, bias, width, width_in, num_taps, num_taps_back;
     Offsets rows, rows_back, taps, taps_back, pixels_in, pixels_out, pixels_gradient, pixels_around, pixels_back;
     std::vector<real> turned;
-
-    // Offsets of what the kernel sees, from its upper left pixel.
-    Offsets window(const Buffer& image, long channels) const {
-        Offsets offsets;
-        for (long y = 0; y < kernel; y++)
-            for (long x = 0; x < kernel; x++)
-                for (long c = 0; c < channels; c++)
-                    offsets.push_back(y * image.line_stride() + x * image.stride + c);
-        return offsets;
-    }
-
-    static Offsets grid(const Buffer& image, Shape shape, long step, long first) {
-        Offsets offsets;
-        for (long y = 0; y < shape.height; y++)
-            for (long x = 0; x < shape.width; x++)
-                offsets.push_back((first + y * step) * image.line_stride() + (first + x * step) * image.stride);
-        return offsets;
-    }
-
-    void add_up(long example) {
-        real* sums = turn->gradients + bias;
-        for (long j = 0; j < width; j += lanes) {
-            vec sum = example == 0 ? vec{} : load(sums + j);
-            for (long offset : pixels_gradient) sum += load(gradient.corner(example) + offset + j);
-            store(sums + j, sum);
-        }
-    }
 };
 
 class MaxPool2d : public Layer {

@@ -46,6 +46,24 @@ protected:
     const Turn* turn = nullptr;
 };
 
+// to[o][i] = from[i][o]
+inline void transpose(const real* from, real* to, long num_rows, long num_columns, long from_stride, long to_stride) {
+    for (long i = 0; i < num_rows; i += lanes)
+        for (long o = 0; o < num_columns; o++)
+            for (long k = i; k < std::min(i + lanes, num_rows); k++) to[o * to_stride + k] = from[k * from_stride + o];
+}
+
+// The gradient of a bias: `sums` of a range's gradients, added to those of the ranges before.
+inline void add_up_lines(const Buffer& gradient, Range range, long width, real* sums) {
+    for (long j = 0; j < width; j += lanes) {
+        vec sum = range.first == 0 ? vec{} : load(sums + j);
+        for (long b = range.first; b < range.end; b++)
+            for (long y = 0; y < gradient.shape.height; y++)
+                for (long x = 0; x < gradient.shape.width; x++) sum += load(gradient.line(b, y) + x * gradient.stride + j);
+        store(sums + j, sum);
+    }
+}
+
 class Linear : public Layer {
 public:
     Linear(Layer* before, Shape in, Shape out, long weight, long bias)
@@ -62,28 +80,24 @@ public:
     }
 
     void forward(Range range) override {
-        multiply({before->output.line(range.first), examples_in.data(), features.data()},
+        multiply<Single>({before->output.line(range.first), examples_in.data(), features.data()},
                  {turn->weights + weight, rows.data()}, {output.line(range.first), examples_out.data()}, range.size(),
                  width, num_in, bias < 0 ? Into::zeros : Into::bias, bias < 0 ? nullptr : turn->weights + bias);
     }
 
     void begin_backward() override {
-        if (!learns_before) return;
-        const real* weights = turn->weights + weight;
-        for (long i = 0; i < num_in; i += lanes)
-            for (long o = 0; o < num_out; o++)
-                for (long k = i; k < std::min(i + lanes, num_in); k++)
-                    transposed[o * width_in + k] = weights[k * width + o];
+        if (learns_before)
+            transpose(turn->weights + weight, transposed.data(), num_in, num_out, width, width_in);
     }
 
     void backward(Range range) override {
-        const Right gradients{gradient.line(range.first), examples_out.data()};
+        const Right<Single> gradients{gradient.line(range.first), examples_out.data()};
         const Into into = range.first == 0 ? Into::zeros : Into::itself;
-        multiply({before->output.line(range.first), features.data(), examples_in.data()}, gradients,
+        multiply<Single>({before->output.line(range.first), features.data(), examples_in.data()}, gradients,
                  {turn->gradients + weight, rows.data()}, num_in, width, range.size(), into);
-        if (bias >= 0) add_up(range);
+        if (bias >= 0) add_up_lines(gradient, range, width, turn->gradients + bias);
         if (learns_before)
-            multiply({gradient.line(range.first), examples_out.data(), features.data()},
+            multiply<Single>({gradient.line(range.first), examples_out.data(), features.data()},
                      {transposed.data(), rows_back.data()}, {before->gradient.line(range.first), examples_back.data()},
                      range.size(), width_in, num_out, Into::zeros);
     }
@@ -92,13 +106,4 @@ private:
     long num_in, num_out, width, width_in, weight, bias;
     Offsets rows, features, rows_back, examples_in, examples_out, examples_back;
     std::vector<real> transposed;
-
-    void add_up(Range range) {
-        for (long j = 0; j < width; j += lanes) {
-            vec sum = range.first == 0 ? vec{} : load(turn->gradients + bias + j);
-            for (long b = range.first; b < range.end; b++) sum += load(gradient.line(b) + j);
-            store(turn->gradients + bias + j, sum);
-        }
-    }
 };
-

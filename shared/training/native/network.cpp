@@ -11,6 +11,15 @@
 #include "learning.hpp"
 #include "pointwise.hpp"
 
+#ifdef BFLOAT16
+#include "halves.hpp"
+using AnyLinear = HalfLinear;
+using AnyConv2d = HalfConv2d;
+#else
+using AnyLinear = Linear;
+using AnyConv2d = Conv2d;
+#endif
+
 enum class Kind : std::int64_t { linear, conv2d, batch_norm, activation, max_pool2d, flatten, dropout };
 
 struct LayerDescription {
@@ -118,10 +127,10 @@ private:
         const Shape in = shapes.back(), out = shape_of(of);
         switch (of.kind) {
             case Kind::linear:
-                layers.push_back(std::make_unique<Linear>(before, in, out, of.weight, of.bias));
+                layers.push_back(std::make_unique<AnyLinear>(before, in, out, of.weight, of.bias));
                 break;
             case Kind::conv2d:
-                layers.push_back(std::make_unique<Conv2d>(before, in, out, of.kernel, of.step, of.padding, of.weight,
+                layers.push_back(std::make_unique<AnyConv2d>(before, in, out, of.kernel, of.step, of.padding, of.weight,
                                                           of.bias));
                 break;
             case Kind::batch_norm:

@@ -4,6 +4,7 @@ from functools import cache
 from math import isfinite
 
 import pytest
+import torch
 
 from shared.catalog.activations import ACTIVATIONS
 from shared.catalog.losses import LOSSES
@@ -66,6 +67,20 @@ def test_every_kind_of_spec_trains_as_one_by_one(case: str, engine: str) -> None
     # Numbers on their way to infinity magnify the last digit.
     tolerance = 1e-6 if case == "a run that diverges" else DOUBLE
     assert_agrees(CASES[case], engine, precision="float64", tolerance=tolerance)
+
+
+@pytest.mark.parametrize("engine", ["serial", "stacked", "compiled"])
+@pytest.mark.parametrize("case", ["regression", "without batch norm", "dropout", "convolutions"])
+def test_in_mixed_precision_every_engine_stays_near_the_full_one(case: str, engine: str) -> None:
+    if engine == "compiled" and not torch.cpu._is_avx512_bf16_supported():
+        engine = "auto"  # there is no compiled form for such a processor
+    found = records(on_engine(CASES[case], engine, precision="bfloat16"))
+    assert [record.train_loss for record in found] != [
+        record.train_loss for record in one_by_one(CASES[case], "float32")
+    ]
+    for expected, record in zip(one_by_one(CASES[case], "float32"), found, strict=True):
+        assert record.train_loss == pytest.approx(expected.train_loss, rel=0.05)
+        assert record.val_loss == pytest.approx(expected.val_loss, rel=0.1)
 
 
 @pytest.mark.parametrize(("case", "engine"), ON_BOTH)
