@@ -48,7 +48,7 @@ class State(NamedTuple):
     params: Any
     running: Any
     moments: Any
-    key: Array
+    key: Any
 
 
 class Network:
@@ -68,7 +68,7 @@ class Network:
         )
 
     def start(self, seed: int) -> tuple[Any, Any]:
-        """Weights as torch's linear layers start and fresh statistics, in NumPy: JAX would compile seconds for them."""
+        """Weights as torch's linear layers start and fresh statistics."""
         generator = np.random.default_rng(seed)
         params: list[dict[str, Any]] = []
         running: list[dict[str, Any]] = []
@@ -164,10 +164,12 @@ def _train_together(spec: ExperimentSpec, cells: Sequence[Cell], rows: Sequence[
 
 
 def _start(network: Network, seeds: Sequence[int]) -> State:
+    """States in NumPy, stacked: each small operation outside of a program would be compiled by itself."""
     started = [network.start(seed) for seed in seeds]
     params, running = jax.tree.map(lambda *leaves: np.stack(leaves), *started)
-    keys_K = jax.vmap(jax.random.key)(np.array(seeds))
-    return State(params, running, jax.vmap(network.optimizer.init)(params), keys_K)
+    moments_of_one = jax.eval_shape(network.optimizer.init, started[0][0])
+    moments = jax.tree.map(lambda leaf: np.zeros((len(seeds), *leaf.shape), leaf.dtype), moments_of_one)
+    return State(params, running, moments, np.array([[0, seed] for seed in seeds], dtype=np.uint32))
 
 
 def _stacked(rows: Sequence[Rows]) -> Any:
