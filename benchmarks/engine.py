@@ -38,7 +38,7 @@ class EngineRun:
     """All jobs: wall seconds from the first to the last, and the validation losses in the order of `cells_of(spec)`.
 
     `load_s` is the part of all workers' time that went into data and building networks; memory is the sum of the
-    workers' peaks.
+    workers' peaks, in which pages that they share count once for each.
     """
 
     wall_s: float
@@ -67,7 +67,7 @@ def run_engine(
         for ready in [pool.submit(os.getpid) for _ in range(count)]:
             ready.result()
         began = time.perf_counter()
-        futures = [pool.submit(_run_job, spec, job, engine, datasets_dir) for job in planned.jobs]
+        futures = [pool.submit(train_job, spec, job, engine, datasets_dir) for job in planned.jobs]
         jobs = [future.result() for future in futures]
         wall_s = time.perf_counter() - began
     return _summary(spec, jobs, wall_s, planned.training_flops)
@@ -96,7 +96,7 @@ def _start_worker(start: Barrier, spec: ExperimentSpec, engine: str, datasets_di
     import torch
 
     torch.set_num_threads(1)
-    _run_job(*_warm_up(spec), engine, datasets_dir)
+    train_job(*_warm_up(spec), engine, datasets_dir)
     start.wait(START_TIMEOUT_S)
 
 
@@ -110,7 +110,8 @@ def _warm_up(spec: ExperimentSpec) -> tuple[ExperimentSpec, PlannedJob]:
     return small_spec, plan(small_spec).jobs[0]
 
 
-def _run_job(spec: ExperimentSpec, job: PlannedJob, engine: str, datasets_dir: Path) -> JobRun:
+def train_job(spec: ExperimentSpec, job: PlannedJob, engine: str, datasets_dir: Path) -> JobRun:
+    """Train one job in this process, on the engine of that name."""
     from shared.training.engine import build_population, decide_numerics
     from shared.training.population import Member
 
