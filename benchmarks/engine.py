@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 from benchmarks.child import peak_memory_mib
 from benchmarks.rivals.cells import cells_of
@@ -20,6 +19,15 @@ from shared.spec import ExperimentSpec
 
 START_TIMEOUT_S = 300
 WARM_UP_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a worker trains with: an engine, and the folders of data sets and of compiled code."""
+
+    engine: str
+    datasets_dir: Path
+    compiled_dir: Path
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,10 @@ class EngineRun:
     val_losses: list[list[float]]
 
 
-def run_engine(
-    spec: ExperimentSpec, *, engine: str = "serial", num_workers: int | None = None, datasets_dir: Path
-) -> EngineRun:
+def run_engine(spec: ExperimentSpec, workshop: Workshop, *, num_workers: int | None = None) -> EngineRun:
     """Train all jobs of a spec.
 
     Args:
-        engine: what the job's numerics name: `serial`, `stacked`, ...
         num_workers: processes of one thread; as many as cores when None.
     Raises: BrokenProcessPool: a worker died or could not start.
     """
@@ -62,12 +67,12 @@ def run_engine(
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(count)
     planned = plan(spec)
-    with ProcessPoolExecutor(count, context, _start_worker, (start, spec, engine, datasets_dir)) as pool:
+    with ProcessPoolExecutor(count, context, _start_worker, (start, spec, workshop)) as pool:
         # One idle task for each worker: all are started, and none has passed the barrier before the last is warm.
         for ready in [pool.submit(os.getpid) for _ in range(count)]:
             ready.result()
         began = time.perf_counter()
-        futures = [pool.submit(train_job, spec, job, engine, datasets_dir) for job in planned.jobs]
+        futures = [pool.submit(train_job, spec, job, workshop) for job in planned.jobs]
         jobs = [future.result() for future in futures]
         wall_s = time.perf_counter() - began
     return _summary(spec, jobs, wall_s, planned.training_flops)
@@ -92,11 +97,11 @@ def _summary(spec: ExperimentSpec, jobs: list[JobRun], wall_s: float, training_f
     )
 
 
-def _start_worker(start: Barrier, spec: ExperimentSpec, engine: str, datasets_dir: Path) -> None:
+def _start_worker(start: Barrier, spec: ExperimentSpec, workshop: Workshop) -> None:
     import torch
 
     torch.set_num_threads(1)
-    train_job(*_warm_up(spec), engine, datasets_dir)
+    train_job(*_warm_up(spec), workshop)
     start.wait(START_TIMEOUT_S)
 
 
@@ -110,16 +115,19 @@ def _warm_up(spec: ExperimentSpec) -> tuple[ExperimentSpec, PlannedJob]:
     return small_spec, plan(small_spec).jobs[0]
 
 
-def train_job(spec: ExperimentSpec, job: PlannedJob, engine: str, datasets_dir: Path) -> JobRun:
-    """Train one job in this process, on the engine of that name."""
-    from shared.training.engine import build_population, decide_numerics
+def train_job(spec: ExperimentSpec, job: PlannedJob, workshop: Workshop) -> JobRun:
+    """Train one job in this process."""
+    from shared.training.engine import Engines
     from shared.training.population import Member
+    from shared.training.toolchain import Toolchain
 
     began = time.perf_counter()
     (activation,) = (each for each in spec.activations if each.name == job.activation)
     members = [Member(run.rate, run.seed) for run in job.runs]
-    numerics: dict[str, Any] = {**decide_numerics(spec), "engine": engine}
-    population = build_population(spec, activation, members, numerics=numerics, datasets_dir=datasets_dir)
+    engines = Engines(toolchain=Toolchain(workshop.compiled_dir), datasets_dir=workshop.datasets_dir)
+    chosen = spec.model_copy(update={"training": spec.training.model_copy(update={"engine": workshop.engine})})
+    numerics = engines.decide(chosen, activation, members)
+    population = engines.build(chosen, activation, members, numerics)
     loaded = time.perf_counter()
     losses: list[list[float]] = [[] for _ in members]
     while not population.finished:

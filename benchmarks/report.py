@@ -16,34 +16,49 @@ INTRODUCTION = (
     "the rounds, with the fastest and the slowest. Written by `make bench`."
 )
 COLUMNS = (
-    "alternative", "seconds", "of which compiling", "times as fast", "GFLOP/s", "of the peak", "memory MiB",
-    "mean final val loss",
+    "alternative", "runs", "seconds", "of which compiling", "ms a run", "times as fast", "warm", "GFLOP/s",
+    "of the peak", "memory MiB", "mean final val loss",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Table:
-    """Alternatives for one and the same work; `baseline` names the one that the others are compared with."""
+    """Alternatives for one kind of work; `baseline` names the one that the others are compared with.
+
+    `training_flops` are those of the whole; an alternative may train a part of it, `num_runs` networks. Compared is the
+    time of one run.
+    """
 
     title: str
     description: str
     baseline: str
     training_flops: float
     measurements: Sequence[Measurement]
+    num_runs: Mapping[str, int]
+
+    def run_s(self, measurement: Measurement, *, warm: bool = False) -> float:
+        """Median seconds of one run; `warm` without compiling."""
+        compile_s = measurement.figures.get("compile_s", 0.0) if warm else 0.0
+        return (measurement.median_s - compile_s) / self.num_runs[measurement.name]
 
 
 @dataclass(frozen=True)
 class Report:
-    """All tables of one machine."""
+    """All tables of one machine, and what the service costs beside training."""
 
     machine: Machine
     tables: Sequence[Table]
+    service: Mapping[str, float]
 
 
 def write(report: Report, folder: Path) -> None:
     """Write both files into a folder, which is made where it is absent."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"machine": asdict(report.machine), "tables": [_as_json(table) for table in report.tables]}
+    document = {
+        "machine": asdict(report.machine),
+        "tables": [_as_json(table) for table in report.tables],
+        "service": dict(report.service),
+    }
     text = json.dumps(_finite(document), indent=2, allow_nan=False)
     (folder / "performance.json").write_text(text + "\n")
     (folder / "performance.md").write_text(as_markdown(report))
@@ -54,13 +69,16 @@ def as_markdown(report: Report) -> str:
     parts = ["# Performance", INTRODUCTION, "## The machine", _machine_table(report.machine)]
     for table in report.tables:
         parts += [f"## {table.title}", table.description, _table(table, report.machine)]
+    if report.service:
+        figures = [(name, f"{value:.1f}") for name, value in report.service.items()]
+        parts += ["## The service beside training", _markdown_table(("figure", "value"), figures)]
     return "\n\n".join(parts) + "\n"
 
 
-def speedup(table: Table, measurement: Measurement) -> float:
-    """How many times as fast as the baseline."""
+def speedup(table: Table, measurement: Measurement, *, warm: bool = False) -> float:
+    """How many times as fast as the baseline, run by run."""
     (baseline,) = (each for each in table.measurements if each.name == table.baseline)
-    return baseline.median_s / measurement.median_s
+    return table.run_s(baseline) / table.run_s(measurement, warm=warm)
 
 
 def _as_json(table: Table) -> dict[str, Any]:
@@ -100,14 +118,18 @@ def _table(table: Table, machine: Machine) -> str:
 
 
 def _row(table: Table, measurement: Measurement, machine: Machine) -> tuple[str, ...]:
-    gflops = table.training_flops / measurement.median_s / 1e9
+    all_runs = max(table.num_runs.values())
+    gflops = table.training_flops / all_runs / table.run_s(measurement, warm=True) / 1e9
     compile_s = measurement.figures.get("compile_s", 0.0)
     losses = measurement.figures.get("final_val_losses")
     return (
         measurement.name,
+        str(table.num_runs[measurement.name]),
         f"{measurement.median_s:.2f} ({min(measurement.seconds):.2f} to {max(measurement.seconds):.2f})",
         f"{compile_s:.2f}" if compile_s else "",
+        f"{1000 * table.run_s(measurement):.1f}",
         f"{speedup(table, measurement):.2f}",
+        f"{speedup(table, measurement, warm=True):.2f}" if compile_s else "",
         f"{gflops:.1f}",
         f"{gflops / machine.peak_gflops_all_cores:.0%}",
         f"{measurement.peak_memory_mib:.0f}",

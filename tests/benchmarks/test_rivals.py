@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.engine import train_job
+from benchmarks.engine import Workshop, train_job
 from benchmarks.rivals import RIVALS, Train, load_rival
 from benchmarks.rivals.cells import cells_of, load_rows
 from shared.catalog.activations import ACTIVATIONS
@@ -53,7 +53,8 @@ def test_a_rival_learns_what_the_engine_learns(name: str) -> None:
     spec = tiny(**SMALL_REGRESSION, activations=["prelu"])
     losses = val_losses(name, spec)
     assert all(each[-1] < 0.7 * each[0] for each in losses)
-    ours = [each for job in plan(spec).jobs for each in train_job(spec, job, "serial", NOWHERE).val_losses.values()]
+    workshop = Workshop("serial", NOWHERE, NOWHERE)
+    ours = [each for job in plan(spec).jobs for each in train_job(spec, job, workshop).val_losses.values()]
     assert fmean(each[-1] for each in losses) == pytest.approx(fmean(each[-1] for each in ours), rel=0.3)
 
 
