@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from shared.catalog.activations import AnyActivation, ReLU
+from shared.catalog.activations import AnyActivation, ReLU, same_functions
 from shared.catalog.architectures import AnyArchitecture, Mlp
 from shared.catalog.base import ClosedModel, one_line, suggestion
 from shared.catalog.corruptions import AnyCorruption, Gaussian, num_corrupted
@@ -73,6 +73,11 @@ class ExperimentSpec(ClosedModel):
     def num_outputs(self) -> int:
         """Width of the network's last layer."""
         return self.dataset.num_classes or 1
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet hardly meant."""
+        return tuple(f"'{a}' and '{b}' are the same function" for a, b in same_functions(self.activations))
 
 
 def resolve(document: object) -> ExperimentSpec:

@@ -92,6 +92,11 @@ def test_whole_numbers_are_taken_for_fractions_but_not_the_other_way_round() -> 
     assert problems_of({"num_seeds": 3.0})[0].pointer == "/num_seeds"
 
 
+def test_two_names_of_one_function_are_allowed_and_warned_of() -> None:
+    assert tiny(activations=["elu", "tanh", "celu"]).warnings == ("'elu' and 'celu' are the same function",)
+    assert resolve({}).warnings == ()
+
+
 # --- merging
 
 
