@@ -194,6 +194,9 @@ def _corruption_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
         fitting = "gaussian" if task == "regression" else "symmetric"
         detail = f"'{corruption.kind}' does not fit a {task} data set such as '{spec.dataset.kind}'; use '{fitting}'"
         return [FieldProblem(detail, "misfit", pointer="/corruption/kind")]
+    misfit = corruption.misfit(spec.dataset)
+    if misfit:
+        return [FieldProblem(misfit.detail, "misfit", pointer=f"/corruption/{misfit.field}")]
     detail = "at this rate not a single training row would be corrupted; raise it or 'dataset.train_size'"
     return [
         FieldProblem(detail, "misfit", pointer=f"/corruption/rates/{index}")

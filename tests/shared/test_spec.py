@@ -33,7 +33,10 @@ def test_an_empty_document_is_the_studys_data_with_all_its_activations() -> None
 
 def test_the_multivariate_preset_is_the_studys_setting() -> None:
     document = resolve({"preset": "harrison-multivariate"}).model_dump(mode="json")
-    assert document["dataset"] == {"kind": "fbm", "num_columns": 10, "train_size": 5000, "val_size": 2000}
+    assert document["dataset"] == {
+        "kind": "fbm", "num_columns": 10, "train_size": 5000, "val_size": 2000,
+        "frequency": 1.0, "dirty_split": "shared",
+    }  # fmt: skip
     assert document["corruption"] == {"kind": "gaussian", "rates": [0.1], "sd": 0.5, "on": "inputs_and_target"}
     assert document["architecture"]["hidden"] == [128, 64]
     assert document["architecture"]["batch_norm"] is True
@@ -52,8 +55,11 @@ def test_the_mnist_presets_are_the_studys_settings(name: str, dropout: float, we
     document = resolve({"preset": name}).model_dump(mode="json")
     assert document["dataset"] == {
         "kind": "mnist", "train_size": 31_500, "val_size": 10_500, "image_size": 64, "pixels": "0-255",
+        "split": "fixed",
     }  # fmt: skip
-    assert document["corruption"] == {"kind": "symmetric", "rates": [0.1], "exclusive": True}
+    assert document["corruption"] == {
+        "kind": "symmetric", "rates": [0.1], "exclusive": True, "exact": True, "concentrated": False,
+    }  # fmt: skip
     assert document["architecture"]["kind"] == "harrison_cnn"
     assert document["architecture"]["dropout"] == dropout
     assert (document["training"]["epochs"], document["training"]["batch_size"]) == (25, 128)
