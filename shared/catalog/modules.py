@@ -76,7 +76,7 @@ class TanhExp(nn.Module):
     SATURATED = 4.0
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs * torch.tanh(torch.exp(inputs.clamp(max=self.SATURATED)))
+        return inputs * torch.tanh(torch.exp(inputs.clamp_max(self.SATURATED)))
 
 
 class Serf(nn.Module):
@@ -96,20 +96,24 @@ class LiSHT(nn.Module):
 class Isru(nn.Module):
     """x / sqrt(1 + alpha * x^2)."""
 
+    # From here on, in units of 1 / sqrt(alpha), the function is flat in every precision; x^2 would overflow at last.
+    SATURATED = 1e8
+
     def __init__(self, alpha: float) -> None:
         super().__init__()
-        self.root_alpha = sqrt(alpha)
+        self.alpha = alpha
+        self.saturated = self.SATURATED / sqrt(alpha)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # hypot(1, x) is the root of 1 + x^2 without a square that could overflow.
-        return inputs / torch.hypot(torch.ones_like(inputs), self.root_alpha * inputs)
+        within = inputs.clamp_min(-self.saturated).clamp_max(self.saturated)
+        return within * torch.rsqrt(1 + self.alpha * within.square())
 
 
 class Isrlu(Isru):
     """x above zero, else x / sqrt(1 + alpha * x^2)."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.clamp(min=0) + super().forward(inputs.clamp(max=0))
+        return inputs.clamp_min(0) + super().forward(inputs.clamp_max(0))
 
 
 class LeCunTanh(nn.Module):
@@ -159,4 +163,4 @@ class SquaredReLU(nn.Module):
     """max(0, x)^2."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.clamp(min=0).square()
+        return inputs.clamp_min(0).square()
