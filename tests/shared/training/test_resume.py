@@ -31,6 +31,7 @@ CASES: dict[str, ExperimentSpec] = {
     "noisy activation": tiny(training=TWO_EPOCHS, activations=["rrelu"]),
     "noisy activation and dropout": tiny(training=TWO_EPOCHS, activations=["rrelu"], architecture={"dropout": 0.3}),
     "learned activation": tiny(training=TWO_EPOCHS, activations=["prelu"]),
+    "learned factor": tiny(training=TWO_EPOCHS, activations=[{"kind": "swish", "learn_beta": True}]),
     "learned activation, decayed": tiny(
         training={**TWO_EPOCHS, "optimizer": {"weight_decay": 0.1, "decay_activations": True}}, activations=["prelu"]
     ),
