@@ -11,7 +11,7 @@ from tests.shared.training.populations import by_member, on_engine, population
 BASES: dict[str, dict[str, Any]] = {"regression": {**TINY_REGRESSION}, "classification": {**TINY_CLASSIFICATION}}
 
 
-@pytest.mark.parametrize("engine", ["serial", "stacked"])
+@pytest.mark.parametrize("engine", ["serial", "stacked", "compiled"])
 @pytest.mark.parametrize("task", BASES)
 def test_the_second_arm_is_as_clean_as_the_first_and_another_trial(task: str, engine: str) -> None:
     spec = on_engine(tiny({**BASES[task], "corruption": {"kind": "none"}}), engine)
