@@ -77,7 +77,7 @@ def _glorot(dataset: Mapping[str, Any]) -> dict[str, Any]:
 _GLOROT_FACTS = (
     "Five hidden layers of 1,000 units without batch norm, biases 0, plain SGD on minibatches of 10; a tenth of the "
     "labels is wrong. Override 'architecture.init' with glorot_standard to compare. The paper chose the learning rate "
-    "on the validation error: try others. Hours on a processor, made for a GPU."
+    "on the validation error: try others."
 )
 
 _ALL = (
@@ -133,14 +133,14 @@ _ALL = (
     Preset(
         name="glorot-shapeset",
         title="Glorot and Bengio's Shapeset-3x2, with dirt",
-        description=f"10,000 pictures of one or two shapes in nine classes. {_GLOROT_FACTS}",
+        description=f"10,000 pictures of one or two shapes; about 7 hours of one core. {_GLOROT_FACTS}",
         source=GLOROT,
         spec=_glorot({"kind": "shapeset", "train_size": 10_000, "val_size": 5000}),
     ),
     Preset(
         name="glorot-mnist",
         title="Glorot and Bengio's MNIST, with dirt",
-        description=f"50,000 digits to train on, 10,000 to validate, pixels of 0 to 1. {_GLOROT_FACTS}",
+        description=f"50,000 digits, pixels of 0 to 1; about 35 hours of one core. {_GLOROT_FACTS}",
         source=GLOROT,
         spec=_glorot({"kind": "mnist", "train_size": 50_000, "val_size": 10_000, "image_size": 28, "pixels": "0-1"}),
     ),

@@ -70,6 +70,19 @@ class Fbm(DatasetEntry):
         return 8 * (self.num_columns + 1)
 
     def load(self, *, base_seed: int, seed: int, datasets_dir: Path) -> Dataset:  # noqa: ARG002 (nothing on disk)
+        inputs_NF, targets_N = self._rows(base_seed, seed)
+        split = self.train_size  # rows are in random order already: every column was shuffled
+        dirty_train = None
+        if self.dirty_split == "independent":
+            drawn = numpy_stream(base_seed, seed, "fbm_dirty_split").permutation(len(targets_N))[:split]
+            dirty_train = (inputs_NF[drawn], targets_N[drawn])
+        return Dataset(
+            inputs_NF[:split], targets_N[:split], inputs_NF[split:], targets_N[split:],
+            num_classes=None, transform=None, dirty_train=dirty_train,
+        )  # fmt: skip
+
+    def _rows(self, base_seed: int, seed: int) -> tuple[Array, Array]:
+        """All rows of a seed: standardised inputs (N, F) and targets (N,)."""
         num_rows = self.train_size + self.val_size
         domain_N = (np.arange(num_rows) - num_rows / 2) * STEP
         shuffle = numpy_stream(base_seed, seed, "fbm_shuffle")
@@ -82,17 +95,7 @@ class Fbm(DatasetEntry):
             ],
             axis=1,
         )
-        targets_N = _standardise(transformed_NF).mean(axis=1)
-        inputs_NF = _standardise(inputs_NF)
-        split = self.train_size  # rows are in random order already: every column was shuffled
-        dirty_train = None
-        if self.dirty_split == "independent":
-            drawn = numpy_stream(base_seed, seed, "fbm_dirty_split").permutation(num_rows)[:split]
-            dirty_train = (inputs_NF[drawn], targets_N[drawn])
-        return Dataset(
-            inputs_NF[:split], targets_N[:split], inputs_NF[split:], targets_N[split:],
-            num_classes=None, transform=None, dirty_train=dirty_train,
-        )  # fmt: skip
+        return _standardise(inputs_NF), _standardise(transformed_NF).mean(axis=1)
 
     def _functions(self, base_seed: int, seed: int) -> list[Callable[[Array, Array], Array]]:
         num_repeated = max(0, self.num_columns - len(FUNCTIONS))
