@@ -43,7 +43,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
     return {
         "experiment_id": experiment.id,
         "state": experiment.state,
-        "inference_scope": "fresh_data" if spec.dataset.fresh_for_each_seed else "fixed_split",
+        "inference_scope": spec.dataset.inference_scope,
         "exploratory": (query.metric, query.score) != (spec.metric, spec.score),
         "metric": {
             "name": query.metric,

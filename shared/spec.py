@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from shared.catalog.activations import AnyActivation, ReLU
+from shared.catalog.activations import AnyActivation, ReLU, same_functions
 from shared.catalog.architectures import AnyArchitecture, Mlp
 from shared.catalog.base import ClosedModel, one_line, suggestion
 from shared.catalog.corruptions import AnyCorruption, Gaussian, num_corrupted
@@ -79,6 +79,11 @@ class ExperimentSpec(ClosedModel):
     def num_outputs(self) -> int:
         """Width of the network's last layer."""
         return self.dataset.num_classes or 1
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet hardly meant."""
+        return tuple(f"'{a}' and '{b}' are the same function" for a, b in same_functions(self.activations))
 
 
 def resolve(document: object) -> ExperimentSpec:
@@ -195,6 +200,9 @@ def _corruption_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
         fitting = "gaussian" if task == "regression" else "symmetric"
         detail = f"'{corruption.kind}' does not fit a {task} data set such as '{spec.dataset.kind}'; use '{fitting}'"
         return [FieldProblem(detail, "misfit", pointer="/corruption/kind")]
+    misfit = corruption.misfit(spec.dataset)
+    if misfit:
+        return [FieldProblem(misfit.detail, "misfit", pointer=f"/corruption/{misfit.field}")]
     detail = "at this rate not a single training row would be corrupted; raise it or 'dataset.train_size'"
     return [
         FieldProblem(detail, "misfit", pointer=f"/corruption/rates/{index}")

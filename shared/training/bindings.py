@@ -44,7 +44,7 @@ class LayerDescription(_Structure):
 class InputDescription(_Structure):
     _fields_ = [
         *((name, c_int64) for name in ("height", "width", "channels", "stored_size")),
-        ("scale", c_double), ("mixes", POINTER(Mix)),
+        ("scale", c_double), ("offset", c_double), ("mixes", POINTER(Mix)),
     ]  # fmt: skip
 
 
@@ -169,11 +169,11 @@ def _described(place: Place) -> LayerDescription:
 def _input(shape: Shape, data: MemberData) -> InputDescription:
     prepare, stored_size = data.prepare, data.train_inputs.shape[-1]
     if not prepare.is_image:
-        return InputDescription(1, 1, shape[0], 0, 1.0, None)
+        return InputDescription(1, 1, shape[0], 0, 1.0, 0.0, None)
     channels, height, width = shape
     matrix = torch.eye(height) if prepare.resize_HW is None else prepare.resize_HW
     mixes = (Mix * height)(*(_mix(row) for row in matrix.double()))
-    return InputDescription(height, width, channels, stored_size, prepare.scale, mixes)
+    return InputDescription(height, width, channels, stored_size, prepare.scale, prepare.offset, mixes)
 
 
 def _mix(shares: Tensor) -> Mix:

@@ -172,9 +172,8 @@ class CompiledPopulation(LockstepPopulation):
         ]
 
     def _outputs(self, rows: Sequence[Tensor], members: Sequence[int]) -> list[Tensor]:
-        outputs = [
-            torch.empty(len(of_member), self.spec.num_outputs, dtype=self._weights_KP.dtype) for of_member in rows
-        ]
+        (width,) = self._layout.places[-1].output
+        outputs = [torch.empty(len(of_member), width, dtype=self._weights_KP.dtype) for of_member in rows]
         for k, of_member, outputs_NC in zip(members, rows, outputs, strict=True):
             self._network.evaluate(self._member(k, of_member), outputs_NC)
         return outputs

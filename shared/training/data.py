@@ -56,7 +56,7 @@ class Preparation:
         self, transform: ImageTransform | None, *, stored_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.dtype = dtype
-        self.scale = 1.0 if transform is None else transform.scale
+        self.scale, self.offset = (1.0, 0.0) if transform is None else (transform.scale, transform.offset)
         self.resize_HW: Tensor | None = None
         self.is_image = transform is not None
         if transform is not None and transform.size != stored_size:
@@ -69,6 +69,8 @@ class Preparation:
             return inputs
         if self.scale != 1:
             inputs = inputs * self.scale
+        if self.offset != 0:
+            inputs = inputs + self.offset
         if self.resize_HW is not None:
             # Bilinear resizing is linear in rows and in columns: two small matrix products beat interpolation.
             inputs = self.resize_HW @ (inputs @ self.resize_HW.T)
@@ -89,8 +91,7 @@ def load_members(
     datasets: dict[int, Dataset] = {}
     tensors = _SharedTensors(device, DTYPES[spec.training.precision])
     for member in members:
-        # A fixed split is the same for all seeds.
-        key = member.seed if spec.dataset.fresh_for_each_seed else 0
+        key = spec.dataset.seed_of_data(member.seed)
         if key not in datasets:
             datasets[key] = spec.dataset.load(base_seed=spec.base_seed, seed=member.seed, datasets_dir=datasets_dir)
         yield _member_data(spec, member, datasets[key], tensors)

@@ -92,6 +92,8 @@ class Engines:
         Raises: UnfitWorkerError: the numerics name an engine that this worker does not have.
         """
         device = torch.device(numerics["device"])
+        # The arms of an A/A check share no stream: each draws from a seed of its own.
+        members = [Member(member.rate, spec.corruption.seed_of_arm(member.seed, member.rate)) for member in members]
         match numerics["engine"]:
             case "compiled":
                 code = self._code(spec, activation)

@@ -39,9 +39,9 @@ public:
 
 class ImageInput : public Input {
 public:
-    ImageInput(Shape shape, long stored_size, double scale, const Mix* mixes)
-        : shape(shape), stored_size(stored_size), scale(real(scale)), mixes(mixes, mixes + shape.height),
-          wide(stored_size * shape.width) {}
+    ImageInput(Shape shape, long stored_size, double scale, double offset, const Mix* mixes)
+        : shape(shape), stored_size(stored_size), scale(real(scale)), offset(real(offset)),
+          mixes(mixes, mixes + shape.height), wide(stored_size * shape.width) {}
 
     void prepare(Rows rows, long first_row, Range range) override {
         for (long b = range.first; b < range.end; b++) {
@@ -60,14 +60,14 @@ public:
 private:
     Shape shape;
     long stored_size;
-    real scale;
+    real scale, offset;
     std::vector<Mix> mixes;
     std::vector<real> wide;  // the stored lines, already as wide as the input
 
     void widen(const std::uint8_t* bytes) {
         for (long y = 0; y < stored_size; y++, bytes += stored_size)
             for (long x = 0; x < shape.width; x++)
-                wide[y * shape.width + x] = scale * (real(mixes[x].first_share) * bytes[mixes[x].first] +
-                                                     real(mixes[x].second_share) * bytes[mixes[x].second]);
+                wide[y * shape.width + x] = offset + scale * (real(mixes[x].first_share) * bytes[mixes[x].first] +
+                                                              real(mixes[x].second_share) * bytes[mixes[x].second]);
     }
 };

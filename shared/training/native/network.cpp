@@ -35,7 +35,7 @@ struct LayerDescription {
 struct InputDescription {
     std::int64_t height, width, channels;
     std::int64_t stored_size;  // 0: features
-    double scale;
+    double scale, offset;
     const Mix* mixes;
 };
 
@@ -118,7 +118,7 @@ private:
             layers.push_back(std::make_unique<FeatureInput>());
         else
             layers.push_back(std::make_unique<ImageInput>(shapes[0], description.stored_size, description.scale,
-                                                          description.mixes));
+                                                          description.offset, description.mixes));
         input = static_cast<Input*>(layers[0].get());
     }
 
