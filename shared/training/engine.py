@@ -5,7 +5,8 @@ The rule of `auto`, from what was measured (docs/performance.md):
   is in the cache or pays for its compilation within the experiment. Its members share nothing: any population will do.
 - Else, where that is worth anything, networks of vectors are stacked. Convolutional networks are trained one by one:
   stacked convolutions are slower than single ones on a processor.
-- On a GPU launches dominate, so everything is stacked.
+- On a GPU launches dominate, so everything is stacked, the whole job at once, its steps recorded and replayed. Where
+  memory turns out too small, populations are halved.
 What is over in a moment is trained one by one: the same numbers whoever else is in the population, to the last digit.
 """
 
@@ -23,6 +24,7 @@ from shared.plan import plan
 from shared.spec import ExperimentSpec
 from shared.training.bindings import NativeCode
 from shared.training.compiled import CompiledPopulation, code_is_there, load_code
+from shared.training.divided import DividedPopulation
 from shared.training.population import Member, Population
 from shared.training.serial import SerialPopulation
 from shared.training.stacked import StackedPopulation
@@ -99,10 +101,18 @@ class Engines:
                 code = self._code(spec, activation)
                 return CompiledPopulation(spec, activation, members, datasets_dir=self.datasets_dir, code=code)
             case "stacked":
-                return StackedPopulation(spec, activation, members, datasets_dir=self.datasets_dir, device=device)
+                return self._stacked(spec, activation, members, device)
             case "serial":
                 return SerialPopulation(spec, activation, members, datasets_dir=self.datasets_dir, device=device)
         raise UnfitWorkerError(f"this worker has no engine '{numerics['engine']}'")
+
+    def _stacked(
+        self, spec: ExperimentSpec, activation: Activation, members: Sequence[Member], device: torch.device
+    ) -> Population:
+        def build(part: Sequence[Member]) -> StackedPopulation:
+            return StackedPopulation(spec, activation, part, datasets_dir=self.datasets_dir, device=device)
+
+        return DividedPopulation(build, members, size=len(members)) if device.type == "cuda" else build(members)
 
     def _code(self, spec: ExperimentSpec, activation: Activation) -> NativeCode:
         try:

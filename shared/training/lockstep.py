@@ -157,14 +157,16 @@ class LockstepPopulation(ABC):
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that training depends on from here on."""
-        position = torch.tensor([self.epoch, self._step])
-        return {**self._learned_state(), "sums": self._sums_K2, "diverged": self._diverged_K, "position": position}
+        """Everything that training depends on from here on; the first axis is K wherever there is one."""
+        return {
+            **self._learned_state(), "sums": self._sums_K2, "diverged": self._diverged_K,
+            "epoch": torch.tensor(self.epoch), "step": torch.tensor(self._step),
+        }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `state` was taken."""
         self._load_learned_state(state)
         self._sums_K2.copy_(state["sums"])
         self._diverged_K.copy_(state["diverged"])
-        self.epoch, self._step = state["position"].tolist()
+        self.epoch, self._step = int(state["epoch"]), int(state["step"])
         self._order = None

@@ -3,7 +3,7 @@
 Shape letters: K members, U distinct arrays, N rows, B batch, C outputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from shared.training.lockstep import LockstepPopulation
 from shared.training.network import build_network, parameter_groups
 from shared.training.noise import attach_noise
 from shared.training.population import Member
+from shared.training.recording import Recorder, recorder_for
 from shared.training.stacked_network import StackedNetwork
 
 
@@ -39,7 +40,7 @@ class SharedRows:
 
 
 class StackedPopulation(LockstepPopulation):
-    """One forward and one backward pass for all members."""
+    """One forward and one backward pass for all members; on a GPU recorded once for every size of batch."""
 
     def __init__(
         self,
@@ -51,6 +52,8 @@ class StackedPopulation(LockstepPopulation):
         device: torch.device,
     ) -> None:
         super().__init__(spec, members, datasets_dir=datasets_dir, device=device)
+        self._recorder = recorder_for(device)
+        self._replays: dict[tuple[int, ...], tuple[Tensor, Callable[[], None]]] = {}
         self._inputs = SharedRows([data.train_inputs for data in self._data])
         self._targets = SharedRows([data.train_targets for data in self._data])
         self._prepare: Preparation = self._data[0].prepare
@@ -70,15 +73,48 @@ class StackedPopulation(LockstepPopulation):
         self._noise = attach_noise(self.network, seeds, stacked=True, device=self.device)
         optimizer = spec.training.optimizer
         self.optimizer = optimizer.build(parameter_groups(self.network, optimizer))
+        if self._noise:
+            self._recorder = None  # a recorded step would repeat its draws
+        if self._recorder is not None:
+            # What a replay shall see change has to lie in memory of the device; fused optimisers want it in float32.
+            for group in self.optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
+                if "capturable" in group:
+                    group["capturable"] = True
 
     def _train(self, order_KN: Tensor, first: int, end: int, learning_rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
         for step in range(first, end):
             for noise in self._noise:
                 noise.start_step(self.spec.base_seed, self.epoch * len(self._bounds) + step)
             start, stop = self._bounds[step]
-            self._train_batch(order_KN[:, start:stop])
+            if self._recorder is None:
+                self._train_batch(order_KN[:, start:stop])
+            else:
+                self._replay(order_KN[:, start:stop], self._recorder)
+
+    def _replay(self, order_KB: Tensor, recorder: Recorder) -> None:
+        shape = tuple(order_KB.shape)
+        if shape not in self._replays:
+            self._replays[shape] = self._record(order_KB.clone(), recorder)
+        recorded_KB, replay = self._replays[shape]
+        recorded_KB.copy_(order_KB)
+        replay()
+
+    def _record(self, order_KB: Tensor, recorder: Recorder) -> tuple[Tensor, Callable[[], None]]:
+        """A step over the rows that then stand in the returned tensor; recording it trains, which is undone."""
+        before = {name: value.clone() for name, value in self.state().items()}
+        replay = recorder.record(lambda: self._train_batch(order_KB))
+        for name, value in self.state().items():
+            if name in before:
+                value.copy_(before[name])
+            else:
+                value.zero_()  # what an optimiser makes with its first step starts from zeros
+        return order_KB, replay
 
     def _train_batch(self, order_KB: Tensor) -> None:
         inputs, targets_KB = self._prepared(self._inputs.take(order_KB)), self._targets.take(order_KB)
@@ -123,6 +159,7 @@ class StackedPopulation(LockstepPopulation):
 
     def _load_learned_state(self, state: Mapping[str, Tensor]) -> None:
         restore(self.network, self.optimizer, state)
+        self._replays = {}  # they write to where the old state lay
 
 
 def _stretch(rows: Sequence[Tensor], first: int, end: int, longest: int) -> Tensor:
