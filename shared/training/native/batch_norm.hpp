@@ -19,6 +19,7 @@ public:
     }
 
     bool measures() const override { return true; }
+    bool writes_over_gradient() const override { return true; }
 
     void measure(Range range) override {
         if (!turn->training) return;

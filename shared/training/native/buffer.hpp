@@ -1,6 +1,7 @@
 // Activations and their gradients: a batch of examples, each height x width pixels of some channels.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <new>
 
@@ -16,7 +17,8 @@ struct Shape {
     bool is_image() const { return height * width > 1; }
 };
 
-// Channels lie side by side. A border of zeros around each image is what a convolution with padding reads.
+// Channels lie side by side. A border of zeros around each image is what a convolution with padding reads. A copy is
+// another name for the same numbers.
 class Buffer {
 public:
     Shape shape{};
@@ -35,16 +37,14 @@ public:
     real* line(long example, long y = 0) const { return corner(example) + (y + border) * line_stride() + border * stride; }
 
 private:
-    struct Free {
-        void operator()(real* numbers) const { operator delete[](numbers, std::align_val_t(64)); }
-    };
-    using Numbers = std::unique_ptr<real[], Free>;
+    using Numbers = std::shared_ptr<real[]>;
 
     static Numbers allocate(long count) {
         // Some loads reach a vector past the last number.
         const long size = padded(count) + lanes;
-        Numbers numbers(new (std::align_val_t(64)) real[size]);
-        for (long i = 0; i < size; i++) numbers[i] = 0;
+        Numbers numbers(new (std::align_val_t(64)) real[size],
+                        [](real* start) { operator delete[](start, std::align_val_t(64)); });
+        std::fill_n(numbers.get(), size, real(0));
         return numbers;
     }
 

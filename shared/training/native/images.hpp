@@ -112,6 +112,7 @@ public:
     }
 
     void backward(Range range) override {
+        clear_rest(range);
         each_window(range, [&](real* const* lines, const real* chosen, const real* y, long x) {
             const vec which = load(chosen), g = load(y);
             for (long t = 0; t < size * size; t++)
@@ -120,19 +121,29 @@ public:
     }
 
 private:
-    static constexpr long largest = 16;
     long size;
     Buffer choice;
 
+    // What is left over at the right and at the bottom, where the image is no multiple of the window.
+    void clear_rest(Range range) {
+        const Buffer& large = before->gradient;
+        const long used_lines = gradient.shape.height * size, used = gradient.shape.width * size * large.stride;
+        for (long b = range.first; b < range.end; b++)
+            for (long y = 0; y < large.shape.height; y++) {
+                real* line = large.line(b, y);
+                std::fill(line + (y < used_lines ? used : 0), line + large.line_length(), real(0));
+            }
+    }
+
     template <typename Action>
     void each_window(Range range, Action action, const Buffer& large, const Buffer& small) {
-        real* lines[largest];
+        std::vector<real*> lines(size);
         for (long b = range.first; b < range.end; b++)
             for (long y = 0; y < small.shape.height; y++) {
                 for (long t = 0; t < size; t++) lines[t] = large.line(b, y * size + t);
                 for (long x = 0; x < small.shape.width; x++)
                     for (long j = 0; j < small.stride; j += lanes)
-                        action(lines, choice.line(b, y) + x * small.stride + j, small.line(b, y) + x * small.stride + j,
+                        action(lines.data(), choice.line(b, y) + x * small.stride + j, small.line(b, y) + x * small.stride + j,
                                x * size * large.stride + j);
             }
     }

@@ -35,6 +35,9 @@ public:
     virtual bool measures() const { return false; }
     virtual void measure(Range) {}
     virtual void measure_backward(Range) {}
+    // Backward no layer reads its own output: who changes number by number may write over what it reads, both ways.
+    virtual bool writes_over_input() const { return false; }
+    virtual bool writes_over_gradient() const { return false; }
     virtual long border_needed() const { return 0; }           // around the output of the layer before
     virtual long gradient_border_needed() const { return 0; }  // around the own gradient
 

@@ -159,13 +159,23 @@ private:
         for (size_t i = 0; i < layers.size(); i++) {
             Layer& layer = *layers[i];
             layer.learns_before = learns;
-            const long border = i + 1 < layers.size() ? layers[i + 1]->border_needed() : 0;
             // Nothing but the first layer's tables reads the input: it needs no whole vectors.
             const long stride = i == 0 ? shapes[0].channels : padded(shapes[i].channels);
-            layer.output = Buffer(max_examples, shapes[i], stride, border);
+            layer.output = i > 1 && layer.writes_over_input() ? layers[i - 1]->output
+                                                              : Buffer(max_examples, shapes[i], stride, border_after(i));
+            const bool shares = learns && layer.writes_over_gradient();
             learns = learns || (i > 0 && description.layers[i - 1].weight >= 0);
-            if (learns) layer.gradient = Buffer(max_examples, shapes[i], stride, layer.gradient_border_needed());
+            if (learns)
+                layer.gradient = shares ? layers[i - 1]->gradient
+                                        : Buffer(max_examples, shapes[i], stride, layer.gradient_border_needed());
         }
+    }
+
+    // Of the output of layer i, which the layers that write over it share.
+    long border_after(size_t i) const {
+        size_t next = i + 1;
+        while (next < layers.size() && next > 1 && layers[next]->writes_over_input()) next++;
+        return next < layers.size() ? layers[next]->border_needed() : 0;
     }
 
     void make_segments() {

@@ -17,6 +17,10 @@ public:
         : Layer(before), code(code), parameters(parameters), num_parameters(num_parameters),
           slope(max_examples, shape, padded(shape.channels), 0) {}
 
+    // What an activation learns depends on its input.
+    bool writes_over_input() const override { return num_parameters == 0; }
+    bool writes_over_gradient() const override { return true; }
+
     void forward(Range range) override {
         const real* own = turn->weights + parameters;
         if (turn->training)
@@ -55,6 +59,9 @@ public:
     Dropout(Layer* before, Shape shape, double probability, long index, long max_examples)
         : Layer(before), probability(real(probability)), index(index),
           factor(max_examples, shape, padded(shape.channels), 0) {}
+
+    bool writes_over_input() const override { return true; }
+    bool writes_over_gradient() const override { return true; }
 
     void forward(Range range) override {
         const long channels = factor.shape.channels;
