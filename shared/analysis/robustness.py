@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.analysis.scores import Results, oriented, score_epoch, score_runs
-from shared.analysis.statistics import area_under_degradation, moments, t_interval
+from shared.analysis.statistics import moments, t_interval
+from shared.analysis.sweep import area_under_degradation
 
 Array = NDArray[np.float64]
 
