@@ -46,10 +46,15 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
     assert condition["degradation"] == {
         "mean": 2.0,
         "sd": pytest.approx(math.sqrt(2)),
+        "iqm": 2.0,
         "ci_low": pytest.approx(2 - 12.706205, abs=1e-5),
         "ci_high": pytest.approx(2 + 12.706205, abs=1e-5),
+        "p_value": 0.5,
+        "effect_size": 0.0,
     }
-    assert b["conditions"][0]["degradation"] == {"mean": 0.5, "sd": 0.0, "ci_low": None, "ci_high": None}
+    assert b["conditions"][0]["degradation"] == {
+        "mean": 0.5, "sd": 0.0, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+    }  # fmt: skip
     assert c["conditions"][0]["degradation"]["mean"] == -0.5
     assert ranks(answer) == {"a": 3, "b": 2, "c": 1}
     assert answer["complete"] is True
@@ -167,7 +172,7 @@ def test_an_experiment_that_has_just_begun_is_answered_without_numbers() -> None
     assert answer["margin"] == {"value": None, "declared": False}
     for entry in answer["activations"]:
         assert entry["clean"] == {"mean": None, "sd": None, "n": 0}
-        assert entry["conditions"][0]["degradation"] == {"mean": None, "sd": None, "ci_low": None, "ci_high": None}
+        assert set(entry["conditions"][0]["degradation"].values()) == {None}
     assert len(answer["missing_pairs"]) == 6
 
 
@@ -175,7 +180,9 @@ def test_a_single_seed_has_means_and_ranks_but_no_interval() -> None:
     answer = ask(results(final([[[1.0], [2.0]], [[1.0], [1.5]]])))
     assert ranks(answer) == {"act0": 2, "act1": 1}
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
-    assert degradation == {"mean": 1.0, "sd": None, "ci_low": None, "ci_high": None}
+    assert degradation == {
+        "mean": 1.0, "sd": None, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+    }  # fmt: skip
     assert answer["activations"][0]["conditions"][0]["pairing_correlation"] is None
     assert any("too few" in warning for warning in answer["warnings"])
 
