@@ -126,7 +126,7 @@ def correlation(first_S: Array, second_S: Array) -> Array:
     """Pearson's r over the last axis; NaN with fewer than three seeds or where one of the two has no spread."""
     both = ~np.isnan(first_S + second_S)
     first_S, second_S = np.where(both, first_S, np.nan), np.where(both, second_S, np.nan)
-    first, second = moments(settled(first_S, magnitude=first_S)), moments(settled(second_S, magnitude=second_S))
+    first, second = moments(first_S), moments(second_S)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         products = (first_S - first.mean[..., None]) * (second_S - second.mean[..., None])
         r = np.where(both, products, 0.0).sum(axis=-1) / (first.n - 1) / (first.sd * second.sd)

@@ -222,7 +222,7 @@ def test_only_the_rates_asked_for_are_reported() -> None:
 
 def test_curves_and_raw_scores_come_only_when_asked_for() -> None:
     answer = ask(results(BY_HAND))
-    assert "raw" not in answer
+    assert {"raw", "pairs"}.isdisjoint(answer)
     assert all("curve" not in entry for entry in answer["activations"])
 
 
@@ -239,6 +239,7 @@ def test_a_curve_holds_the_means_of_every_epoch_with_their_intervals() -> None:
             assert point["degradation"] == pytest.approx((dirty - clean).mean())
             expected = stats.ttest_rel(dirty, clean).confidence_interval(0.95)
             assert (point["ci_low"], point["ci_high"]) == pytest.approx(tuple(expected))
+            assert point["band_low"] < point["ci_low"] < point["ci_high"] < point["band_high"]
 
 
 def test_the_last_point_of_a_curve_is_the_final_score() -> None:
@@ -283,9 +284,10 @@ numbers = st.sampled_from([NAN, 0.0, 1.0, -2.5, 0.3])
     st.lists(st.booleans(), min_size=12, max_size=12),
     st.sampled_from(["final", "best", "last5", "epoch:1"]),
     st.sampled_from(["loss", "accuracy"]),
+    st.sampled_from([0.0, 0.25]),
 )
 def test_whatever_is_missing_the_answer_is_json_without_nan(
-    values: list[float], complete: list[bool], diverged: list[bool], score: str, metric: str
+    values: list[float], complete: list[bool], diverged: list[bool], score: str, metric: str, overlap: float
 ) -> None:
     array = np.array(values).reshape(2, 2, 3, 2)
     given = results(
@@ -295,5 +297,6 @@ def test_whatever_is_missing_the_answer_is_json_without_nan(
         complete=np.array(complete).reshape(2, 2, 3),
         diverged=np.array(diverged).reshape(2, 2, 3),
     )
-    answer = ask(given, metric=metric, score=score, include_curves=True, include_raw=True)
+    everything = {"include_curves": True, "include_pairs": True, "include_raw": True}
+    answer = ask(given, metric=metric, score=score, overlap=overlap, reference="act1", **everything)
     assert answer["complete"] is all(complete)
