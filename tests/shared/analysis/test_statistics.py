@@ -203,6 +203,12 @@ def test_a_ratio_to_something_constant_has_the_t_interval_of_its_numerator() -> 
     assert (ratio.low, ratio.high) == pytest.approx(t_interval(above / 2, 0.95))
 
 
+def test_a_ratio_has_a_wider_interval_where_splits_overlap() -> None:
+    above = np.array([1.0, 2.0, 4.0, 5.0])
+    ratio = ratio_of_means(above, np.full(4, 2.0), 0.95, overlap=0.3)
+    assert (ratio.low, ratio.high) == pytest.approx(t_interval(above / 2, 0.95, overlap=0.3))
+
+
 def test_a_ratio_to_what_may_be_zero_is_unknown() -> None:
     ratio = ratio_of_means(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.5, 1.0]), 0.95)
     assert np.isnan([ratio.value, ratio.low, ratio.high]).all()
