@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
+from threadpoolctl import threadpool_limits
 
 from shared.analysis.question import Question
 from shared.analysis.robustness import compare
@@ -38,6 +39,9 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
     is_loss = query.metric == "loss"
     question = _question(spec, query)
     results = load_results(session, experiment, spec, metric=query.metric, score=query.score)
+    # Many small products: with a second thread each would wait for a core that a worker keeps busy.
+    with threadpool_limits(1):
+        compared = compare(results, question)
     return {
         "experiment_id": experiment.id,
         "state": experiment.state,
@@ -48,7 +52,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
             "unit": spec.training.loss if is_loss else "fraction",
             "better": "lower" if is_loss else "higher",
         },
-        **compare(results, question),
+        **compared,
     }
 
 
