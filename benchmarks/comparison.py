@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from shared.plan import plan
 from shared.settings import Settings
@@ -44,7 +44,7 @@ def fill(database_url: str) -> str:
     with database.write() as session:
         experiment_id = repository.create_experiment(session, spec, plan(spec), {}).id
     with database.write() as session:
-        runs = repository.all_runs(session, experiment_id)
+        runs = session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)).all()
         values = {"state": RunState.SUCCEEDED, "outcome": Outcome.OK, "epoch": spec.training.epochs, "null_loss": 1.0}
         session.execute(update(Run).where(Run.experiment_id == experiment_id).values(**values))
         session.execute(update(Experiment).values(state=ExperimentState.SUCCEEDED))
@@ -100,7 +100,7 @@ def measure(database_url: str | None = None) -> dict[str, float]:
     Args:
         database_url: an empty database; a temporary SQLite file unless given.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder:
         url = database_url or f"sqlite:///{Path(folder) / 'large.db'}"
         experiment_id = fill(url)

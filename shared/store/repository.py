@@ -186,13 +186,11 @@ def list_runs(
     return [(run, metrics) for run, metrics in session.execute(query)]
 
 
-def all_runs(session: Session, experiment_id: str) -> list[Run]:
-    """Every run of an experiment, in the order of the plan."""
-    return list(session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)))
-
-
 def run_facts(session: Session, experiment_id: str) -> Sequence[Row[*tuple[Any, ...]]]:
-    """What statistics need to know of every run, as plain rows: thousands of objects would take longer than they do."""
+    """What statistics need to know of every run, in the order of the plan.
+
+    Plain rows: thousands of objects would take longer to make than the statistics do.
+    """
     columns = (
         Run.position, Run.activation, Run.rate, Run.seed, Run.state, Run.outcome, Run.epoch, Run.null_loss,
         Run.null_accuracy,

@@ -2,11 +2,13 @@ import math
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from shared.store import metrics, queue, repository
 from shared.store.db import Database
 from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks, metrics_page, number_chunks
 from shared.store.queue import MetricsRow
+from shared.store.tables import Run
 from tests.shared.store.experiments import claim, commit, post_jobs, runs
 
 FILTERS: list[MetricsFilter] = [
@@ -142,7 +144,7 @@ def test_numbers_are_those_of_the_rows_with_nan_for_null(
 def test_facts_of_runs_are_those_of_the_runs(database: Database, experiment_id: str) -> None:
     with database.read() as session:
         facts = repository.run_facts(session, experiment_id)
-        stored = repository.all_runs(session, experiment_id)
+        stored = session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)).all()
     assert len(facts) == 8
     for fact, run in zip(facts, stored, strict=True):
         assert dict(fact._mapping) == {name: getattr(run, name) for name in fact._mapping}
