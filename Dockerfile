@@ -25,6 +25,11 @@ RUN --mount=type=cache,target=/root/.cache/pip /app/bin/pip install --no-deps .
 
 FROM python:${PYTHON_VERSION}-slim
 
+# Training compiles the networks of an experiment, once; the code is kept under /data.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+
 # An empty named volume takes over the owner of the folder that it is mounted on.
 RUN groupadd --gid 10001 actrobust \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin actrobust \

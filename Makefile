@@ -37,5 +37,6 @@ check: install ## ruff, mypy --strict, import contracts, migrations in step with
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
 
-bench: install ## measure what is claimed about speed
+bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks

@@ -45,7 +45,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
     return {
         "experiment_id": experiment.id,
         "state": experiment.state,
-        "inference_scope": "fixed_split" if question.fixed_split else "fresh_data",
+        "inference_scope": spec.dataset.inference_scope,
         "exploratory": question.exploratory,
         "metric": {
             "name": query.metric,
@@ -58,12 +58,14 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
 
 def _question(spec: ExperimentSpec, query: RobustnessQuery) -> Question:
     references = [activation.name for activation in spec.activations if activation.kind == REFERENCE_KIND]
+    dataset, scope = spec.dataset, spec.dataset.inference_scope
     return Question(
         metric=query.metric, score=query.score, rates=tuple(sorted(query.rates)),
         declared_margin=getattr(spec.margin, query.metric) if spec.margin else None,
         include_curves="curves" in query.include, include_pairs="pairs" in query.include,
         include_raw="raw" in query.include, reference=references[0] if references else None,
-        fixed_split=not spec.dataset.fresh_for_each_seed,
+        fixed_split=scope == "fixed_split",
+        overlap=dataset.val_size / dataset.train_size if scope == "resampled_split" else 0.0,
         exploratory=(query.metric, query.score) != (spec.metric, spec.score),
     )  # fmt: skip
 

@@ -173,8 +173,9 @@ class Robustness(Document):
     experiment_id: str = Field(json_schema_extra={"format": "uuid"})
     state: ExperimentState
     complete: bool = Field(description="Whether every run has finished; before that no verdict, p or rank.")
-    inference_scope: Literal["fresh_data", "fixed_split"] = Field(
-        description="`fixed_split`: the intervals describe retraining, not new data."
+    inference_scope: Literal["fresh_data", "resampled_split", "fixed_split"] = Field(
+        description="`fixed_split`: the intervals describe retraining, not new data; `resampled_split`: the splits of "
+        "a finite set overlap."
     )
     exploratory: bool = Field(False, description="Metric or score are not those that the spec declared.")
     approximate: bool = Field(False, description="Splits overlap between seeds: t tests only, variance corrected.")

@@ -1,27 +1,36 @@
-"""`python -m benchmarks`: measure what is claimed about speed, and say on which machine."""
+"""`python -m benchmarks [SECTION ...]`: measure what is claimed about speed, and write docs/performance.*.
 
-import os
-import platform
+Without a section all are measured and written; with some, they are printed only. The section `service` is what the
+service costs beside training.
+"""
+
 import sys
+from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks import machine, service
+from benchmarks.report import Report, as_markdown, write
+from benchmarks.sections import SECTIONS, bench
 
-from benchmarks import service
+DOCS = Path(__file__).parent.parent / "docs"
 
 
-def main() -> int:
+def main(names: list[str]) -> int:
     """Measure and print; exit code 0 when everything could be measured."""
-    console = Console()
-    console.print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
-    )
-    table = Table("figure", "value")
-    for name, value in service.measure().items():
-        table.add_row(name, f"{value:.1f}")
-    console.print(table)
+    unknown = set(names) - {*SECTIONS, "service"}
+    if unknown:
+        print(f"no section {', '.join(sorted(unknown))}; there are: {', '.join([*SECTIONS, 'service'])}")
+        return 2
+    with bench(lambda line: print(line, flush=True)) as on:
+        tables = [measure(on) for name, measure in SECTIONS.items() if not names or name in names]
+    figures = service.measure() if not names or "service" in names else {}
+    report = Report(machine.describe(), tables, figures)
+    if names:
+        print(as_markdown(report))
+    else:
+        write(report, DOCS)
+        print(f"written: {DOCS}/performance.md")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -3,13 +3,15 @@
 Everything is measured over HTTP against a service of its own: `actrobust serve` in an empty folder.
 """
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,21 +19,66 @@ import psutil
 
 PRESET = {"preset": "harrison-multivariate"}
 NUM_REQUESTS = 30
+POLL_S = 0.05
+START_TIMEOUT_S = 60.0
+# All training processes have announced themselves by then.
+SETTLE_S = 3.0
 
 
 @contextmanager
-def running_service() -> Iterator[tuple[httpx2.Client, psutil.Process]]:
+def running_service(data_dir: Path, datasets_dir: Path | None = None) -> Iterator[tuple[httpx2.Client, psutil.Process]]:
     """A service of our own, and its first process."""
-    with tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder:
-        command = [sys.executable, "-m", "actrobust", "serve", "--port", "0", "--data-dir", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            assert process.stdout is not None
-            try:
-                url = process.stdout.readline().split()[-1]
-                with httpx2.Client(base_url=url, timeout=60, trust_env=False) as http:
-                    yield http, psutil.Process(process.pid)
-            finally:
-                process.terminate()
+    command = [sys.executable, "-m", "actrobust", "serve", "--port", "0", "--data-dir", str(data_dir)]
+    settings = {} if datasets_dir is None else {"ACTROBUST_DATASETS_DIR": str(datasets_dir)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **settings}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split()[-1]
+            with httpx2.Client(base_url=url, timeout=60, trust_env=False) as http:
+                yield http, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def wait_for_workers(http: httpx2.Client, service: psutil.Process) -> None:
+    """Until every core has its training process."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while len(_training_processes(service)) < (os.cpu_count() or 1) and time.monotonic() < deadline:
+        http.get("/healthz").raise_for_status()
+        time.sleep(0.1)
+    time.sleep(SETTLE_S)
+
+
+def _training_processes(service: psutil.Process) -> list[psutil.Process]:
+    """Children of the worker: processes below a child of the service."""
+    return [grandchild for child in service.children() for grandchild in child.children()]
+
+
+def worker_memory_mib(service: psutil.Process) -> list[float]:
+    """Peak of resident memory of each training process (Linux only)."""
+    peaks = []
+    for process in _training_processes(service):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        peaks.append(int(line.split()[1]) / 1024)
+    return peaks
+
+
+def final_losses(http: httpx2.Client, experiment_id: str) -> list[float]:
+    """Last validation loss of every run, by activation, seed and rate."""
+    rows: list[dict[str, Any]] = []
+    token: str | None = None
+    while True:
+        query: dict[str, str | int] = {"page_size": 1000}
+        query |= {} if token is None else {"page_token": token}
+        page = http.get(f"/experiments/{experiment_id}/runs", params=query).raise_for_status().json()
+        rows += page["items"]
+        token = page.get("next_page_token")
+        if token is None:
+            break
+    return [row["metrics"]["val_loss"] for row in rows]
 
 
 def median_ms(action: Callable[[], Any], *, times: int = NUM_REQUESTS) -> float:
@@ -67,20 +114,21 @@ def post_and_cancel(http: httpx2.Client) -> float:
     return statistics.median(durations)
 
 
-def finish(http: httpx2.Client) -> tuple[str, float]:
-    """The id of an experiment with the default preset, and the seconds from its POST to its end."""
+def finish(http: httpx2.Client, spec: Mapping[str, Any] = PRESET) -> tuple[str, float]:
+    """The id of an experiment, and the seconds from its POST to its end."""
     start = time.perf_counter()
-    experiment_id: str = http.post("/experiments", json=PRESET).raise_for_status().json()["id"]
+    experiment_id: str = http.post("/experiments", json=spec).raise_for_status().json()["id"]
     while (state := http.get(f"/experiments/{experiment_id}").json()["state"]) not in {"succeeded", "failed"}:
-        time.sleep(0.2)
+        time.sleep(POLL_S)
     assert state == "succeeded", state
     return experiment_id, time.perf_counter() - start
 
 
 def measure() -> dict[str, float]:
     """All figures by name; the name ends with the unit."""
-    with running_service() as (http, process):
-        time.sleep(5)  # all training processes have announced themselves by then
+    with tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder, running_service(Path(folder)) as service:
+        http, process = service
+        wait_for_workers(http, process)
         figures = {"idle_rss_mib": idle_memory_mib(process)}
         if sys.platform == "linux":
             figures["idle_pss_mib"] = proportional_memory_mib(process)

@@ -42,10 +42,14 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment in figures, and its jobs. The jobs are made when asked for: a plan over budget never makes them."""
+    """An experiment in figures, and its jobs. The jobs are made when asked for: a plan over budget never makes them.
+
+    `serial_s` is roughly how long one core would take for all of it, one network after another.
+    """
 
     spec: ExperimentSpec
     seeds_per_job: int
+    serial_s: float
     training_flops: float
     memory_bytes: int
 
@@ -82,17 +86,23 @@ def plan(spec: ExperimentSpec) -> Plan:
     flops_per_run = spec.training.epochs * spec.dataset.train_size * network.forward_flops * BACKWARD_AND_FORWARD
     num_runs = len(spec.activations) * len(spec.rates) * spec.num_seeds
     memory = _memory(spec, network, min(seeds_per_job, spec.num_seeds) * len(spec.rates))
-    return Plan(spec, seeds_per_job, float(flops_per_run * num_runs), memory)
+    serial_s = _run_s(spec, network) * num_runs
+    return Plan(spec, seeds_per_job, serial_s, float(flops_per_run * num_runs), memory)
 
 
 def _seeds_per_job(spec: ExperimentSpec, network: Cost) -> int:
-    training = spec.training
-    num_steps = training.epochs * ceil(spec.dataset.train_size / training.batch_size)
-    step_s = STEP_OVERHEAD_S + training.batch_size * network.forward_flops * BACKWARD_AND_FORWARD / FLOPS_PER_S
-    seed_s = num_steps * step_s * len(spec.rates)
+    seed_s = _run_s(spec, network) * len(spec.rates)
     num_jobs = min(spec.num_seeds, ceil(spec.num_seeds * seed_s / TARGET_JOB_S))
     # The members of a population live in memory together.
     return min(ceil(spec.num_seeds / num_jobs), max(1, MOST_RUNS_PER_JOB // len(spec.rates)))
+
+
+def _run_s(spec: ExperimentSpec, network: Cost) -> float:
+    """Roughly how long one core trains one network, one step after another."""
+    training = spec.training
+    num_steps = training.epochs * ceil(spec.dataset.train_size / training.batch_size)
+    step_s = STEP_OVERHEAD_S + training.batch_size * network.forward_flops * BACKWARD_AND_FORWARD / FLOPS_PER_S
+    return num_steps * step_s
 
 
 def _jobs(spec: ExperimentSpec, seeds_per_job: int) -> Iterator[PlannedJob]:

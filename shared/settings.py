@@ -86,3 +86,8 @@ class Settings(BaseSettings):
     def checkpoints_dir(self) -> Path:
         """Where checkpoints are written."""
         return self.data_dir.absolute() / "checkpoints"
+
+    @cached_property
+    def compiled_dir(self) -> Path:
+        """Where compiled code is kept."""
+        return self.data_dir.absolute() / "compiled"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from shared.catalog.activations import AnyActivation, ReLU
+from shared.catalog.activations import AnyActivation, ReLU, same_functions
 from shared.catalog.architectures import AnyArchitecture, Mlp
 from shared.catalog.base import ClosedModel, one_line, suggestion
 from shared.catalog.corruptions import AnyCorruption, Gaussian, num_corrupted
@@ -31,10 +31,20 @@ class Training(ClosedModel):
     loss: LossName = "mse"
     optimizer: AnyOptimizer = Adam()
     schedule: AnySchedule = Constant()
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        "float32",
+        description=(
+            "`bfloat16` is mixed precision: products of matrices and convolutions take bfloat16 operands, weights and "
+            "sums stay in float32. It pays on GPUs and on processors with AVX-512 BF16 or AMX."
+        ),
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`cuda` waits for a worker with a GPU.")
-    engine: Literal["auto", "serial", "stacked"] = Field(
-        "auto", description="`serial` trains one network at a time, `stacked` those of a job as one."
+    engine: Literal["auto", "serial", "stacked", "compiled"] = Field(
+        "auto",
+        description=(
+            "`serial` trains one network at a time, `stacked` those of a job as one tensor program, `compiled` one "
+            "after another in C++ made for the activation (`auto`'s choice where that cannot be had)."
+        ),
     )
 
 
@@ -69,6 +79,11 @@ class ExperimentSpec(ClosedModel):
     def num_outputs(self) -> int:
         """Width of the network's last layer."""
         return self.dataset.num_classes or 1
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet hardly meant."""
+        return tuple(f"'{a}' and '{b}' are the same function" for a, b in same_functions(self.activations))
 
 
 def resolve(document: object) -> ExperimentSpec:
@@ -185,6 +200,9 @@ def _corruption_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
         fitting = "gaussian" if task == "regression" else "symmetric"
         detail = f"'{corruption.kind}' does not fit a {task} data set such as '{spec.dataset.kind}'; use '{fitting}'"
         return [FieldProblem(detail, "misfit", pointer="/corruption/kind")]
+    misfit = corruption.misfit(spec.dataset)
+    if misfit:
+        return [FieldProblem(misfit.detail, "misfit", pointer=f"/corruption/{misfit.field}")]
     detail = "at this rate not a single training row would be corrupted; raise it or 'dataset.train_size'"
     return [
         FieldProblem(detail, "misfit", pointer=f"/corruption/rates/{index}")

@@ -19,9 +19,10 @@ from shared.store.db import Database
 from shared.store.queue import Lease, MetricsRow
 from shared.store.states import JobState
 from shared.store.tables import Experiment, Job, Run
-from shared.training.engine import build_population, decide_numerics
+from shared.training.engine import Engines
 from shared.training.loop import train
 from shared.training.population import EpochRecord, Member, Population
+from shared.training.toolchain import Toolchain
 from worker.lease_keeper import LeaseKeeper, StopReason
 from worker.tasks import retry_while_away
 
@@ -36,11 +37,16 @@ class TrainingJob:
     def __init__(self, database: Database, settings: Settings, lease: Lease, keeper: LeaseKeeper) -> None:
         self.database, self.settings, self.lease, self.keeper = database, settings, lease, keeper
         self.files = CheckpointStore(settings.checkpoints_dir)
+        self.engines = Engines(
+            toolchain=Toolchain(settings.compiled_dir), datasets_dir=settings.effective_datasets_dir,
+            worker_device=settings.worker_device,
+        )  # fmt: skip
         self._num_checkpoints = 0
         with database.read() as session:
             job = session.get_one(Job, lease.job_id)
-            self.activation_label, self.pointers = job.activation, list(job.checkpoints)
+            self.pointers = list(job.checkpoints)
             self.spec = ExperimentSpec.model_validate(session.get_one(Experiment, job.experiment_id).spec)
+            self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
             runs = session.scalars(select(Run).where(Run.job_id == lease.job_id).order_by(Run.seed, Run.rate))
             members = [(run.id, Member(run.rate, run.seed)) for run in runs]
         self.run_ids = [run_id for run_id, _ in members]
@@ -64,7 +70,7 @@ class TrainingJob:
 
     def _prepare(self) -> Population:
         torch.set_num_threads(1)
-        decided = decide_numerics(self.spec, worker_device=self.settings.worker_device)
+        decided = self.engines.decide(self.spec, self.activation, self.members)
         numerics = self._write(lambda session: queue.fix_numerics(session, self.lease, decided))
         self._write(lambda session: queue.mark_running(session, self.lease))
         missing = self.spec.dataset.missing(self.settings.effective_datasets_dir)
@@ -91,9 +97,7 @@ class TrainingJob:
         return population
 
     def _build(self, numerics: dict[str, Any]) -> Population:
-        activation = next(entry for entry in self.spec.activations if entry.name == self.activation_label)
-        datasets_dir = self.settings.effective_datasets_dir
-        return build_population(self.spec, activation, self.members, numerics=numerics, datasets_dir=datasets_dir)
+        return self.engines.build(self.spec, self.activation, self.members, numerics)
 
     def stop_requested(self) -> bool:
         """Whether the lease is lost or the worker drains."""

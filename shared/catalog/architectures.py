@@ -1,5 +1,6 @@
 """The networks: each entry lists its layers for the shape of an example and the number of outputs."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from shared.catalog.layers import (
     Conv2d,
     Dropout,
     Flatten,
+    Init,
     Layer,
     Linear,
     MaxPool2d,
@@ -19,8 +21,6 @@ from shared.catalog.layers import (
 )
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
-# torch_default: weights and biases U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as torch.nn.Linear and Conv2d start.
-Init = Literal["torch_default"]
 
 
 class Architecture(Entry):
@@ -36,6 +36,11 @@ class Architecture(Entry):
             num_outputs: classes, or 1 for regression.
         Raises: ValueError: the architecture cannot take examples of that shape.
         """
+        plain = self.plain_layers(input_shape, num_outputs)
+        return [replace(layer, init=self.init) if isinstance(layer, Linear | Conv2d) else layer for layer in plain]
+
+    def plain_layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
+        """The layers before `init` is written into them."""
         raise NotImplementedError
 
     @property
@@ -59,7 +64,7 @@ class Mlp(Architecture):
     def normalises_batches(self) -> bool:
         return self.batch_norm
 
-    def layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
+    def plain_layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
         layers: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
         (width,) = output_shape(layers, input_shape)
         for num_hidden in self.hidden:
@@ -76,17 +81,20 @@ class HarrisonCnn(Architecture):
     title = "The study's convolutional network"
     formula = (
         "conv(10, 5x5, stride 2) BN act pool2; conv(16, 5x5, pad 2) BN act pool2; conv(24, 3x3, pad 1) BN act; "
-        "[dropout] linear(512) BN act; [dropout] linear(128) BN act; linear(classes)"
+        "[dropout] linear(512) BN act; [dropout] linear(128) BN act; [linear(classes)]"
     )
     source = "Harrison, On the robustness of activation functions; needs images of at least 11 x 11"
     kind: Literal["harrison_cnn"] = "harrison_cnn"
     dropout: Probability = 0.0
+    output_layer: bool = Field(
+        True, description="false, as the notebooks ran it: the 128 activated features are the logits themselves."
+    )
 
     @property
     def normalises_batches(self) -> bool:
         return True
 
-    def layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
+    def plain_layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
         if len(input_shape) != 3:
             raise ValueError("'harrison_cnn' needs images; 'mlp' takes any data set")
         features: list[Layer] = [
@@ -99,11 +107,12 @@ class HarrisonCnn(Architecture):
         ]  # fmt: skip
         (num_features,) = output_shape(features, input_shape)
         drop: list[Layer] = [Dropout(self.dropout)] if self.dropout else []
+        output: list[Layer] = [Linear(128, num_outputs, bias=True)] if self.output_layer else []
         return [
             *features,
             *drop, Linear(num_features, 512, bias=False), BatchNorm(512), Activate(),
             *drop, Linear(512, 128, bias=False), BatchNorm(128), Activate(),
-            Linear(128, num_outputs, bias=True),
+            *output,
         ]  # fmt: skip
 
 

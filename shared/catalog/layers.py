@@ -6,8 +6,17 @@ Shapes are those of one example, without the batch: (features,) or (channels, he
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 Shape = tuple[int, ...]
+# How weights and biases start, n_in and n_out the numbers of inputs and outputs of a layer (times its kernel's pixels):
+# - torch_default: both U(-1/sqrt(n_in), 1/sqrt(n_in)), as torch.nn.Linear and Conv2d do. Biases of all others are 0.
+# - glorot_standard: the same weights; glorot_normalized: U(+-sqrt(6 / (n_in + n_out))) (Glorot & Bengio 2010).
+# - he: N(0, 2 / n_in) (He, Zhang, Ren & Sun 2015).
+# - variance_preserving: N(0, g^2 / n_in), g = 1 / sqrt(E[f(z)^2]) for the activation f before the layer, z ~ N(0, 1);
+#   g = 1 for the first layer (as self-normalizing networks, Klambauer et al. 2017, do for SELU, of which g is 1).
+# - orthogonal: random orthonormal rows or columns (Saxe, McClelland & Ganguli 2014).
+Init = Literal["torch_default", "glorot_standard", "glorot_normalized", "he", "variance_preserving", "orthogonal"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Linear(Layer):
     num_in: int
     num_out: int
     bias: bool
+    init: Init = "torch_default"
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (self.num_in,):
@@ -57,6 +67,7 @@ class Conv2d(Layer):
     stride: int
     padding: int
     bias: bool
+    init: Init = "torch_default"
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[0] != self.in_channels:

@@ -19,7 +19,8 @@ from shared.catalog.losses import LOSSES, null_accuracy
 from shared.spec import ExperimentSpec
 from shared.training.population import Member, MemberFacts
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# Of weights, inputs and targets; with bfloat16 only the operands of products are rounded.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Preparation:
         self, transform: ImageTransform | None, *, stored_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.dtype = dtype
-        self.scale = 1.0 if transform is None else transform.scale
+        self.scale, self.offset = (1.0, 0.0) if transform is None else (transform.scale, transform.offset)
         self.resize_HW: Tensor | None = None
         self.is_image = transform is not None
         if transform is not None and transform.size != stored_size:
@@ -68,6 +69,8 @@ class Preparation:
             return inputs
         if self.scale != 1:
             inputs = inputs * self.scale
+        if self.offset != 0:
+            inputs = inputs + self.offset
         if self.resize_HW is not None:
             # Bilinear resizing is linear in rows and in columns: two small matrix products beat interpolation.
             inputs = self.resize_HW @ (inputs @ self.resize_HW.T)
@@ -88,8 +91,7 @@ def load_members(
     datasets: dict[int, Dataset] = {}
     tensors = _SharedTensors(device, DTYPES[spec.training.precision])
     for member in members:
-        # A fixed split is the same for all seeds.
-        key = member.seed if spec.dataset.fresh_for_each_seed else 0
+        key = spec.dataset.seed_of_data(member.seed)
         if key not in datasets:
             datasets[key] = spec.dataset.load(base_seed=spec.base_seed, seed=member.seed, datasets_dir=datasets_dir)
         yield _member_data(spec, member, datasets[key], tensors)

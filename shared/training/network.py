@@ -1,7 +1,6 @@
 """A network from its layers: every random number comes from a stream that knows neither activation nor rate."""
 
 from collections.abc import Iterator, Sequence
-from math import sqrt
 from typing import Any, Protocol
 
 import torch
@@ -12,15 +11,30 @@ from shared.catalog import modules
 from shared.catalog.activations import Activation
 from shared.catalog.layers import Layer
 from shared.catalog.optimizers import Optimizer
-from shared.seeds import torch_stream
+from shared.training.initialisation import initialise
 
 
-class Network(nn.Sequential):
-    """The built layers, and which of them are activations."""
+class Layers(nn.Sequential):
+    """Layers after each other, and which of them are activations.
+
+    With `mixed_precision` products of matrices and convolutions take bfloat16 operands; the outputs are as precise as
+    the inputs.
+    """
+
+    mixed_precision = False
 
     def __init__(self, built: Sequence[nn.Module], activations: Sequence[nn.Module]) -> None:
         super().__init__(*built)
         self.activation_modules = list(activations)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision):
+            outputs: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
+        return outputs.to(inputs.dtype)
+
+
+class Network(Layers):
+    """One network."""
 
 
 def build_network(layers: Sequence[Layer], activation: Activation, *, base_seed: int, seed: int) -> Network:
@@ -34,7 +48,7 @@ def build_network(layers: Sequence[Layer], activation: Activation, *, base_seed:
         else:
             built.append(_build_layer(layer))
     network = Network(built, activations).double()
-    _initialise(network, base_seed, seed)
+    initialise(network, layers, activation, base_seed=base_seed, seed=seed)
     return network
 
 
@@ -62,19 +76,6 @@ class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's own name)
         assert input.dim() in {2, 4}
-
-
-@torch.no_grad()
-def _initialise(network: Network, base_seed: int, seed: int) -> None:
-    weighted = [module for module in network if isinstance(module, nn.Linear | nn.Conv2d)]
-    for index, module in enumerate(weighted):
-        # A stream for each layer: another width or depth leaves the layers before it as they were.
-        generator = torch_stream(base_seed, seed, "weights", index)
-        bound = 1 / sqrt(module.weight[0].numel())
-        for parameter in (module.weight, module.bias):
-            if parameter is not None:
-                draw = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.copy_((2 * draw - 1) * bound)
 
 
 class HasActivations(Protocol):

@@ -1,7 +1,7 @@
 """The readable reference engine: one network at a time, in a tight loop over tensors in memory."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Trainee:
         network = build_network(layers, activation, base_seed=spec.base_seed, seed=member.seed)
         self.spec, self.member, self.data = spec, member, data
         self.network = network.to(device, DTYPES[spec.training.precision])
+        self.network.mixed_precision = spec.training.precision == "bfloat16"
         self.noise = attach_noise(self.network, [member.seed], stacked=False, device=device)
         optimizer = spec.training.optimizer
         self.optimizer = optimizer.build(parameter_groups(self.network, optimizer))
@@ -124,13 +125,13 @@ class SerialPopulation:
         self,
         spec: ExperimentSpec,
         activation: Activation,
-        members: list[Member],
+        members: Sequence[Member],
         *,
         datasets_dir: Path,
         device: torch.device,
     ) -> None:
-        self.spec, self.members = spec, members
-        data = load_members(spec, members, datasets_dir=datasets_dir, device=device)
+        self.spec, self.members = spec, list(members)
+        data = load_members(spec, self.members, datasets_dir=datasets_dir, device=device)
         self._trainees = [
             Trainee(spec, activation, member, rows, device) for member, rows in zip(members, data, strict=True)
         ]

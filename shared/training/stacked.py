@@ -3,9 +3,7 @@
 Shape letters: K members, U distinct arrays, N rows, B batch, C outputs.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -14,18 +12,15 @@ from torch.func import functional_call
 
 from shared.catalog.activations import Activation
 from shared.catalog.layers import FEWEST_ROWS_EVALUATED
-from shared.catalog.losses import LOSSES
-from shared.seeds import numpy_stream
 from shared.spec import ExperimentSpec
-from shared.training.data import DTYPES, MemberData, Preparation, batch_bounds, load_members
-from shared.training.evaluation import memory_of
+from shared.training.data import DTYPES, Preparation
 from shared.training.flat_state import flatten, restore
+from shared.training.lockstep import LockstepPopulation
 from shared.training.network import build_network, parameter_groups
 from shared.training.noise import attach_noise
-from shared.training.population import EpochRecord, Member, MemberFacts
+from shared.training.population import Member
+from shared.training.recording import Recorder, recorder_for
 from shared.training.stacked_network import StackedNetwork
-
-SLICE_S = 0.2
 
 
 class SharedRows:
@@ -43,39 +38,26 @@ class SharedRows:
         """The chosen rows of each member, (K, B, ...)."""
         return self.rows_UN[self.source_K[:, None], order_KB]
 
-    def slice(self, first: int, end: int) -> Tensor:
-        """The same rows of every member, (K, end - first, ...)."""
-        return self.rows_UN[self.source_K, first:end]
 
-
-class StackedPopulation:
-    """Members take every step together; an epoch ends for all of them at once."""
+class StackedPopulation(LockstepPopulation):
+    """One forward and one backward pass for all members; on a GPU recorded once for every size of batch."""
 
     def __init__(
         self,
         spec: ExperimentSpec,
         activation: Activation,
-        members: list[Member],
+        members: Sequence[Member],
         *,
         datasets_dir: Path,
         device: torch.device,
     ) -> None:
-        self.spec, self.members, self.device = spec, members, device
-        self._data: list[MemberData] = list(load_members(spec, members, datasets_dir=datasets_dir, device=device))
-        self.facts: list[MemberFacts] = [data.facts for data in self._data]
+        super().__init__(spec, members, datasets_dir=datasets_dir, device=device)
+        self._recorder = recorder_for(device)
+        self._replays: dict[tuple[int, ...], tuple[Tensor, Callable[[], None]]] = {}
         self._inputs = SharedRows([data.train_inputs for data in self._data])
         self._targets = SharedRows([data.train_targets for data in self._data])
-        self._val_inputs = SharedRows([data.val_inputs for data in self._data])
-        self._val_targets = SharedRows([data.val_targets for data in self._data])
         self._prepare: Preparation = self._data[0].prepare
-        self._loss = LOSSES[spec.training.loss](kind=spec.training.loss)
         self._build_network(activation)
-        self._bounds = batch_bounds(len(self._data[0].train_targets), spec.training.batch_size)
-        self.epoch = self._step = 0
-        self._diverged_K = torch.zeros(len(members), dtype=torch.bool, device=device)
-        # Sums over the epoch so far: of the losses, of the right answers.
-        self._sums_2K = torch.zeros(2, len(members), dtype=torch.float64, device=device)
-        self._order: tuple[int, Tensor] | None = None
 
     def _build_network(self, activation: Activation) -> None:
         spec = self.spec
@@ -86,49 +68,55 @@ class StackedPopulation:
         }
         stacked = StackedNetwork([singles[member.seed] for member in self.members])
         self.network = stacked.to(self.device, DTYPES[spec.training.precision])
+        self.network.mixed_precision = spec.training.precision == "bfloat16"
         seeds = [member.seed for member in self.members]
         self._noise = attach_noise(self.network, seeds, stacked=True, device=self.device)
         optimizer = spec.training.optimizer
         self.optimizer = optimizer.build(parameter_groups(self.network, optimizer))
+        if self._noise:
+            self._recorder = None  # a recorded step would repeat its draws
+        if self._recorder is not None:
+            # What a replay shall see change has to lie in memory of the device; fused optimisers want it in float32.
+            for group in self.optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
+                if "capturable" in group:
+                    group["capturable"] = True
 
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to train: all epochs are complete, or every member diverged."""
-        return self.epoch == self.spec.training.epochs or bool(self._diverged_K.all())
-
-    def advance(self) -> list[EpochRecord] | None:
-        """Train a slice; the records when it completes the epoch."""
-        assert not self.finished
-        until = time.monotonic() + SLICE_S
-        training = self.spec.training
+    def _train(self, order_KN: Tensor, first: int, end: int, learning_rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = training.optimizer.lr * training.schedule.factor(self.epoch + 1, training.epochs)
-        order_KN = self._shuffle()
-        while self._step < len(self._bounds):
-            first, end = self._bounds[self._step]
-            self._train_batch(order_KN[:, first:end])
-            self._step += 1
-            if time.monotonic() > until:
-                break
-        return self._end_epoch() if self._step == len(self._bounds) else None
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        for step in range(first, end):
+            for noise in self._noise:
+                noise.start_step(self.spec.base_seed, self.epoch * len(self._bounds) + step)
+            start, stop = self._bounds[step]
+            if self._recorder is None:
+                self._train_batch(order_KN[:, start:stop])
+            else:
+                self._replay(order_KN[:, start:stop], self._recorder)
 
-    def _shuffle(self) -> Tensor:
-        """The epoch's order of rows, (K, N): the seed's, whatever the rate."""
-        if self._order is None or self._order[0] != self.epoch:
-            num_rows = len(self._data[0].train_targets)
-            orders = {
-                seed: torch.from_numpy(
-                    numpy_stream(self.spec.base_seed, seed, "batch_order", self.epoch + 1).permutation(num_rows)
-                )
-                for seed in {member.seed for member in self.members}
-            }
-            order_KN = torch.stack([orders[member.seed] for member in self.members]).to(self.device)
-            self._order = (self.epoch, order_KN)
-        return self._order[1]
+    def _replay(self, order_KB: Tensor, recorder: Recorder) -> None:
+        shape = tuple(order_KB.shape)
+        if shape not in self._replays:
+            self._replays[shape] = self._record(order_KB.clone(), recorder)
+        recorded_KB, replay = self._replays[shape]
+        recorded_KB.copy_(order_KB)
+        replay()
+
+    def _record(self, order_KB: Tensor, recorder: Recorder) -> tuple[Tensor, Callable[[], None]]:
+        """A step over the rows that then stand in the returned tensor; recording it trains, which is undone."""
+        before = {name: value.clone() for name, value in self.state().items()}
+        replay = recorder.record(lambda: self._train_batch(order_KB))
+        for name, value in self.state().items():
+            if name in before:
+                value.copy_(before[name])
+            else:
+                value.zero_()  # what an optimiser makes with its first step starts from zeros
+        return order_KB, replay
 
     def _train_batch(self, order_KB: Tensor) -> None:
-        for noise in self._noise:
-            noise.start_step(self.spec.base_seed, self.epoch * len(self._bounds) + self._step)
         inputs, targets_KB = self._prepared(self._inputs.take(order_KB)), self._targets.take(order_KB)
         outputs_KBC = self.network(inputs)
         losses_KB = self._losses(outputs_KBC, targets_KB)
@@ -136,111 +124,45 @@ class StackedPopulation:
         # The gradient of a sum of means is, for each member, that of its own mean.
         losses_KB.mean(dim=1).sum().backward()
         self.optimizer.step()
-        self._sums_2K[0] += losses_KB.detach().sum(dim=1)
+        self._sums_K2[:, 0] += losses_KB.detach().sum(dim=1)
         if not targets_KB.is_floating_point():
-            self._sums_2K[1] += (outputs_KBC.detach().argmax(dim=2) == targets_KB).sum(dim=1)
+            self._sums_K2[:, 1] += (outputs_KBC.detach().argmax(dim=2) == targets_KB).sum(dim=1)
 
     def _prepared(self, rows_KB: Tensor) -> Tensor:
         prepared: Tensor = self._prepare(rows_KB.flatten(0, 1)).unflatten(0, rows_KB.shape[:2])
         return prepared
 
-    def _losses(self, outputs_KBC: Tensor, targets_KB: Tensor) -> Tensor:
-        return self._loss.per_example(outputs_KBC.flatten(0, 1), targets_KB.flatten()).view(targets_KB.shape)
-
-    def _end_epoch(self) -> list[EpochRecord]:
-        num_rows = len(self._data[0].train_targets)
-        train_loss, num_correct = (self._sums_2K / num_rows).tolist()
-        was_diverged = self._diverged_K.tolist()
-        val_loss, val_accuracy, val_loss_a, val_accuracy_a = self._validate()
-        finite_K = torch.stack([p.flatten(1).isfinite().all(dim=1) for p in self.network.parameters()]).all(dim=0)
-        self.epoch, self._step, self._order = self.epoch + 1, 0, None
-        self._sums_2K.zero_()
-        memory = self._memory()
-        is_classification = self.spec.dataset.task == "classification"
-        records = []
-        for k, finite in enumerate(finite_K.tolist()):
-            if was_diverged[k]:
-                continue
-            diverged = not (finite and isfinite(train_loss[k]) and isfinite(val_loss[k]))
-            self._diverged_K[k] = diverged
-            records.append(
-                EpochRecord(
-                    member=k, epoch=self.epoch, train_loss=train_loss[k], val_loss=val_loss[k],
-                    train_accuracy=num_correct[k] if is_classification else None,
-                    val_accuracy=val_accuracy[k] if is_classification else None, val_loss_a=val_loss_a[k],
-                    val_accuracy_a=val_accuracy_a[k] if is_classification else None,
-                    memorization=memory[k][0], recovery=memory[k][1], diverged=diverged,
-                )
-            )  # fmt: skip
-        return records
-
-    @torch.inference_mode()
-    def _validate(self) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Loss and accuracy of each member on all validation rows and on their first half."""
-        num_rows = len(self._data[0].val_targets)
-        outputs_KNC = self._outputs(self._val_inputs.slice, num_rows)
-        targets_KN = self._val_targets.slice(0, num_rows)
-        losses_KN = self._losses(outputs_KNC, targets_KN).double()
-        half = num_rows // 2
-        correct_KN = (outputs_KNC.argmax(dim=2) == targets_KN).double()
-        means = (
-            losses_KN.mean(dim=1),
-            correct_KN.mean(dim=1),
-            losses_KN[:, :half].mean(dim=1),
-            correct_KN[:, :half].mean(dim=1),
-        )
-        loss, accuracy, loss_a, accuracy_a = (mean.tolist() for mean in means)
-        return loss, accuracy, loss_a, accuracy_a
-
-    def _outputs(self, rows: Callable[[int, int], Tensor], num_rows: int, members: Tensor | None = None) -> Tensor:
-        """Outputs in evaluation mode, (K, N, C), of all members or of some; `rows(first, end)` gives their rows."""
+    def _outputs(self, rows: Sequence[Tensor], members: Sequence[int]) -> list[Tensor]:
         state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-        if members is not None:
-            state = {name: value[members] for name, value in state.items()}
-        num_members = len(self.members) if members is None else len(members)
-        chunk = max(FEWEST_ROWS_EVALUATED, self._data[0].rows_at_once // num_members)
+        if len(members) < len(self.members):
+            chosen = torch.tensor(members, device=self.device)
+            state = {name: value[chosen] for name, value in state.items()}
+        longest = max(len(of_member) for of_member in rows)
+        chunk = max(FEWEST_ROWS_EVALUATED, self._data[0].rows_at_once // len(members))
         self.network.eval()
-        outputs = [
-            functional_call(self.network, state, (self._prepared(rows(first, min(first + chunk, num_rows))),))
-            for first in range(0, num_rows, chunk)
-        ]
+        outputs_KNC = torch.cat(
+            [
+                functional_call(self.network, state, (self._prepared(_stretch(rows, first, first + chunk, longest)),))
+                for first in range(0, longest, chunk)
+            ],
+            dim=1,
+        )
         self.network.train()
-        return torch.cat(outputs, dim=1)
+        return [outputs_KNC[k, : len(of_member)] for k, of_member in enumerate(rows)]
 
-    @torch.inference_mode()
-    def _memory(self) -> list[tuple[float | None, float | None]]:
-        """Memorization and recovery of each member on its corrupted rows."""
-        found: list[tuple[float | None, float | None]] = [(None, None)] * len(self.members)
-        dirty = {k: data.corrupted for k, data in enumerate(self._data) if data.corrupted is not None}
-        if not dirty:
-            return found
-        # Members have different numbers of corrupted rows: the shorter ones repeat their first row up to the longest.
-        longest = max(len(corrupted.targets) for corrupted in dirty.values())
-        inputs = torch.stack([_repeat_first(corrupted.inputs, longest) for corrupted in dirty.values()])
-        members = torch.tensor(list(dirty), device=self.device)
-        outputs_KNC = self._outputs(lambda first, end: inputs[:, first:end], longest, members)
-        for (k, corrupted), outputs_NC in zip(dirty.items(), outputs_KNC, strict=True):
-            found[k] = memory_of(outputs_NC[: len(corrupted.targets)], corrupted)
-        return found
+    def _are_finite(self) -> list[bool]:
+        finite_K = torch.stack([p.flatten(1).isfinite().all(dim=1) for p in self.network.parameters()]).all(dim=0)
+        return [bool(finite) for finite in finite_K.tolist()]
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that training depends on from here on."""
-        position = torch.tensor([self.epoch, self._step])
-        return {
-            **flatten(self.network, self.optimizer),
-            "sums": self._sums_2K,
-            "diverged": self._diverged_K,
-            "position": position,
-        }
+    def _learned_state(self) -> dict[str, Tensor]:
+        return flatten(self.network, self.optimizer)
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where `state` was taken."""
+    def _load_learned_state(self, state: Mapping[str, Tensor]) -> None:
         restore(self.network, self.optimizer, state)
-        self._sums_2K.copy_(state["sums"])
-        self._diverged_K.copy_(state["diverged"])
-        self.epoch, self._step = state["position"].tolist()
-        self._order = None
+        self._replays = {}  # they write to where the old state lay
 
 
-def _repeat_first(rows: Tensor, length: int) -> Tensor:
-    return torch.cat([rows, rows[:1].expand(length - len(rows), *rows.shape[1:])])
+def _stretch(rows: Sequence[Tensor], first: int, end: int, longest: int) -> Tensor:
+    """The same stretch of each member's rows, (K, end - first, ...); a member that has fewer repeats its last row."""
+    wanted = torch.arange(first, min(end, longest), device=rows[0].device)
+    return torch.stack([of_member[wanted.clamp(max=len(of_member) - 1)] for of_member in rows])

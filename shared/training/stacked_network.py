@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from shared.training.network import Network
+from shared.training.network import Layers, Network
 
 
 class StackedLinear(nn.Module):
@@ -65,6 +65,7 @@ class StackedBatchNorm(nn.Module):
             self.register_buffer(name, torch.stack([getattr(single, name) for single in singles]))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(self.weight.dtype)  # moments of bfloat16 would be worth nothing
         averaged = (1, *range(3, inputs.dim()))
         if self.training:
             variance, mean = torch.var_mean(inputs, averaged, correction=0)
@@ -123,16 +124,15 @@ class StackedActivation(nn.Module):
         return outputs
 
 
-class StackedNetwork(nn.Sequential):
+class StackedNetwork(Layers):
     """K networks of the same layers; the weights of the single ones are copied."""
 
     def __init__(self, singles: Sequence[Network]) -> None:
         built = [_stack_layer(layers) for layers in zip(*singles, strict=True)]
-        super().__init__(*built)
         activations = {id(module) for module in singles[0].activation_modules}
-        self.activation_modules = [
-            module for single, module in zip(singles[0], built, strict=True) if id(single) in activations
-        ]
+        super().__init__(
+            built, [module for single, module in zip(singles[0], built, strict=True) if id(single) in activations]
+        )
 
 
 def _stack_layer(singles: Sequence[Any]) -> nn.Module:

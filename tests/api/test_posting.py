@@ -45,7 +45,9 @@ def test_a_preset_is_a_complete_request(client: TestClient, database: Database) 
 
 def test_the_answer_holds_the_spec_down_to_the_last_default(client: TestClient) -> None:
     spec = post(client, {"dataset": {"kind": "digits"}, "activations": ["gelu"]})["spec"]
-    assert spec["dataset"] == {"kind": "digits", "train_size": 1347, "val_size": 450, "image_size": 8}
+    assert spec["dataset"] == {
+        "kind": "digits", "train_size": 1347, "val_size": 450, "image_size": 8, "split": "fixed",
+    }  # fmt: skip
     assert spec["activations"] == [{"kind": "gelu", "label": "gelu", "approximate": "none"}]
     assert (spec["metric"], spec["score"], spec["base_seed"]) == ("accuracy", "final", 0)
 

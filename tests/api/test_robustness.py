@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from scipy.special import stdtrit
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
@@ -136,6 +137,21 @@ def test_a_fixed_split_is_said_to_describe_retraining(client: TestClient, databa
     answer = ask(client, experiment_id)
     assert answer["inference_scope"] == "fixed_split"
     assert any("retraining" in warning for warning in answer["warnings"])
+
+
+def test_splits_drawn_for_each_seed_leave_approximate_t_intervals(client: TestClient, database: Database) -> None:
+    dataset = {"kind": "digits", "split": "per_seed", "train_size": 1000, "val_size": 500}
+    experiment_id = post(client, {**ON_DIGITS, "dataset": dataset, "num_seeds": 6, "metric": "loss"})["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id, include="curves,pairs")
+    assert (answer["inference_scope"], answer["approximate"]) == ("resampled_split", True)
+    for condition in answer["activations"][0]["conditions"]:
+        degradation = condition["degradation"]
+        half_width = stdtrit(5, 0.975) * degradation["sd"] * (1 / 6 + 500 / 1000) ** 0.5
+        assert degradation["ci_high"] - degradation["mean"] == pytest.approx(half_width)
+        assert degradation["p_value"] is None
+        assert condition["noninferiority_p"] is not None
+    assert {pair["p_adjusted"] for pair in answer["pairs"]} == {None}
 
 
 def test_a_single_seed_is_answered_with_estimates(client: TestClient, database: Database) -> None:

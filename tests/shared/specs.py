@@ -32,6 +32,11 @@ def tiny(base: Mapping[str, Any] = TINY_REGRESSION, **changes: Any) -> Experimen
     return resolve(merge_patch(base, changes))
 
 
+def tiny_serial(base: Mapping[str, Any] = TINY_REGRESSION, **changes: Any) -> ExperimentSpec:
+    """The same one network after another, unless it names an engine: its slices can be counted."""
+    return tiny(base, **merge_patch({"training": {"engine": "serial"}}, changes))
+
+
 def make(entries: Mapping[str, type[EntryT]], kind: str, **parameters: Any) -> EntryT:
     """The entry of a family with these parameters."""
     return entries[kind].model_validate({"kind": kind, **parameters})

@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import pytest
@@ -33,7 +34,10 @@ def test_an_empty_document_is_the_studys_data_with_all_its_activations() -> None
 
 def test_the_multivariate_preset_is_the_studys_setting() -> None:
     document = resolve({"preset": "harrison-multivariate"}).model_dump(mode="json")
-    assert document["dataset"] == {"kind": "fbm", "num_columns": 10, "train_size": 5000, "val_size": 2000}
+    assert document["dataset"] == {
+        "kind": "fbm", "num_columns": 10, "train_size": 5000, "val_size": 2000,
+        "frequency": 1.0, "dirty_split": "shared",
+    }  # fmt: skip
     assert document["corruption"] == {"kind": "gaussian", "rates": [0.1], "sd": 0.5, "on": "inputs_and_target"}
     assert document["architecture"]["hidden"] == [128, 64]
     assert document["architecture"]["batch_norm"] is True
@@ -52,14 +56,77 @@ def test_the_mnist_presets_are_the_studys_settings(name: str, dropout: float, we
     document = resolve({"preset": name}).model_dump(mode="json")
     assert document["dataset"] == {
         "kind": "mnist", "train_size": 31_500, "val_size": 10_500, "image_size": 64, "pixels": "0-255",
+        "split": "fixed",
     }  # fmt: skip
-    assert document["corruption"] == {"kind": "symmetric", "rates": [0.1], "exclusive": True}
+    assert document["corruption"] == {
+        "kind": "symmetric", "rates": [0.1], "exclusive": True, "exact": True, "concentrated": False,
+    }  # fmt: skip
     assert document["architecture"]["kind"] == "harrison_cnn"
     assert document["architecture"]["dropout"] == dropout
     assert (document["training"]["epochs"], document["training"]["batch_size"]) == (25, 128)
     assert document["training"]["optimizer"]["weight_decay"] == weight_decay
     assert document["training"]["schedule"] == {"kind": "step", "step_size": 2, "gamma": 0.7}
     assert document["metric"] == "accuracy"
+
+
+def differences(one: object, other: object, path: str = "") -> dict[str, tuple[object, object]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: dict[str, tuple[object, object]] = {}
+        for key in [*one, *(key for key in other if key not in one)]:
+            found |= differences(one.get(key), other.get(key), f"{path}/{key}")
+        return found
+    return {} if one == other else {path: (one, other)}
+
+
+def between(name: str, other: str) -> dict[str, tuple[object, object]]:
+    """What resolving tells two presets apart by, but for their names."""
+    one, two = (resolve({"preset": preset}).model_dump(mode="json") for preset in (name, other))
+    return {pointer: values for pointer, values in differences(one, two).items() if pointer != "/name"}
+
+
+SIX_RATES = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "expected"),
+    [
+        (
+            "harrison-multivariate-as-run", "harrison-multivariate",
+            {"/dataset/dirty_split": ("independent", "shared")},
+        ),
+        (
+            "harrison-mnist-as-run", "harrison-mnist-regularized",
+            {"/architecture/output_layer": (False, True), "/corruption/exact": (False, True)},
+        ),
+        ("fbm-learnable", "harrison-multivariate", {"/dataset/frequency": (math.pi / 875, 1.0)}),
+        ("fbm-sweep", "harrison-multivariate", {"/corruption/rates": (SIX_RATES, [0.1])}),
+        ("mnist-sweep", "harrison-mnist", {"/corruption/rates": (SIX_RATES, [0.1])}),
+        (
+            "aa-check", "harrison-multivariate",
+            {
+                "/corruption/kind": ("none", "gaussian"), "/corruption/pairing": ("independent", None),
+                "/corruption/sd": (None, 0.5), "/corruption/on": (None, "inputs_and_target"),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_variant_of_a_preset_differs_from_it_in_what_it_is_for_alone(
+    name: str, base: str, expected: dict[str, object]
+) -> None:
+    assert between(name, base) == expected
+
+
+@pytest.mark.parametrize("name", ["glorot-shapeset", "glorot-mnist"])
+def test_the_presets_of_glorot_and_bengio_are_their_setting(name: str) -> None:
+    document = resolve({"preset": name}).model_dump(mode="json")
+    assert document["architecture"] == {
+        "kind": "mlp", "hidden": [1000] * 5, "batch_norm": False, "dropout": 0.0, "init": "glorot_normalized",
+    }  # fmt: skip
+    assert [activation["kind"] for activation in document["activations"]] == ["sigmoid", "tanh", "softsign"]
+    assert (document["training"]["batch_size"], document["training"]["loss"]) == (10, "cross_entropy")
+    assert document["training"]["optimizer"]["kind"] == "sgd"
+    assert document["training"]["optimizer"]["momentum"] == document["training"]["optimizer"]["weight_decay"] == 0
+    assert document["training"]["schedule"] == {"kind": "constant"}
 
 
 RESOLVABLE: list[dict[str, Any]] = [
@@ -90,6 +157,11 @@ def test_clean_is_always_trained_before_the_dirty_rates() -> None:
 def test_whole_numbers_are_taken_for_fractions_but_not_the_other_way_round() -> None:
     assert resolve({"training": {"optimizer": {"lr": 1}}}).training.optimizer.lr == 1.0
     assert problems_of({"num_seeds": 3.0})[0].pointer == "/num_seeds"
+
+
+def test_two_names_of_one_function_are_allowed_and_warned_of() -> None:
+    assert tiny(activations=["elu", "tanh", "celu"]).warnings == ("'elu' and 'celu' are the same function",)
+    assert resolve({}).warnings == ()
 
 
 # --- merging

@@ -26,7 +26,8 @@ def _logs_kept_to_themselves() -> Iterator[None]:
 @pytest.fixture
 def slices_of_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every slice of training is a single batch."""
-    monkeypatch.setattr("shared.training.serial.SLICE_S", -1.0)
+    for engine in ("serial", "lockstep"):
+        monkeypatch.setattr(f"shared.training.{engine}.SLICE_S", -1.0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shared.store.tables import Run
 from tests.shared.store.experiments import job, silence
 from worker.tasks import Process
 
-# Two seeds of two rates, three batches each.
+# Two seeds of two rates, three batches each, one after another.
 SLICES_PER_EPOCH = 12
 NUM_EPOCHS = 3
 

@@ -11,7 +11,7 @@ from shared.store import lifecycle
 from shared.store.db import Database
 from shared.store.states import ExperimentState, JobState
 from shared.store.tables import Job
-from tests.shared.specs import TINY_CLASSIFICATION, tiny
+from tests.shared.specs import TINY_CLASSIFICATION, tiny_serial
 from tests.shared.store.experiments import (
     experiment,
     job,
@@ -38,9 +38,10 @@ one_batch_a_slice = pytest.mark.usefixtures("slices_of_one_batch")
 # --- going on where another stopped
 
 SPECS = {
-    "plain": tiny(),
-    "noise of every kind": tiny(activations=["rrelu"], architecture={"dropout": 0.3}, num_seeds=2),
-    "labels": tiny(TINY_CLASSIFICATION, dataset={"train_size": 48}),
+    "plain": tiny_serial(),
+    "noise of every kind": tiny_serial(activations=["rrelu"], architecture={"dropout": 0.3}, num_seeds=2),
+    "labels": tiny_serial(TINY_CLASSIFICATION, dataset={"train_size": 48}),
+    "compiled code": tiny_serial(activations=["prelu"], architecture={"dropout": 0.3}, training={"engine": "compiled"}),
 }
 
 
@@ -71,10 +72,11 @@ def test_a_drained_job_is_finished_by_another_process_with_identical_metrics(
 
 
 @one_batch_a_slice
+@pytest.mark.parametrize("name", ["noise of every kind", "compiled code"])
 def test_a_job_drained_again_and_again_is_finished_with_identical_metrics(
-    sqlite_database: Database, on_sqlite: Settings
+    name: str, sqlite_database: Database, on_sqlite: Settings
 ) -> None:
-    spec = SPECS["noise of every kind"]
+    spec = SPECS[name]
     reference, experiment_id = undisturbed(sqlite_database, on_sqlite, spec), post(sqlite_database, spec)
     (job_id,) = job_ids(sqlite_database, experiment_id)
     for _ in range(20):
@@ -204,7 +206,7 @@ def test_a_database_that_fails_once_costs_no_run(
 ) -> None:
     monkeypatch.setattr(retry_while_away, "__kwdefaults__", {"pause_s": 0.01})
     url = on_sqlite.effective_database_url
-    spec = tiny()
+    spec = tiny_serial()
     reference, experiment_id = undisturbed(sqlite_database, on_sqlite, spec), post(sqlite_database, spec)
     (job_id,) = job_ids(sqlite_database, experiment_id)
     failing_once = EventfulDatabase(url, number=number, event=close_the_connection, after_commit=after_commit)

@@ -4,7 +4,7 @@ from shared.settings import Settings
 from shared.store.db import Database
 from shared.store.states import ExperimentState, JobState, Outcome, RunState
 from shared.store.tables import Job
-from tests.shared.specs import TINY_CLASSIFICATION, tiny
+from tests.shared.specs import TINY_CLASSIFICATION, tiny_serial
 from tests.shared.store.experiments import (
     experiment,
     job,
@@ -33,7 +33,7 @@ one_batch_a_slice = pytest.mark.usefixtures("slices_of_one_batch")
 def test_a_job_is_trained_from_its_rows_to_the_end(
     base: dict[str, object], database: Database, settings: Settings
 ) -> None:
-    spec = tiny(base) if base else tiny()
+    spec = tiny_serial(base) if base else tiny_serial()
     experiment_id = post(database, spec)
     (job_id,) = job_ids(database, experiment_id)
     train(settings, job_id)
@@ -57,7 +57,7 @@ def test_a_job_is_trained_from_its_rows_to_the_end(
 
 
 def test_what_is_known_of_every_run_is_stored_with_it(database: Database, settings: Settings) -> None:
-    experiment_id = post(database, tiny(TINY_CLASSIFICATION, activations=["relu", "tanh"]))
+    experiment_id = post(database, tiny_serial(TINY_CLASSIFICATION, activations=["relu", "tanh"]))
     for job_id in job_ids(database, experiment_id):
         train(settings, job_id)
     found = described(database, experiment_id)
@@ -80,7 +80,7 @@ def test_a_job_remembers_what_its_last_digits_depend_on(sqlite_database: Databas
 
 
 def test_the_same_spec_trained_twice_has_identical_metrics(database: Database, settings: Settings) -> None:
-    spec = tiny(activations=["prelu"], architecture={"dropout": 0.2})
+    spec = tiny_serial(activations=["prelu"], architecture={"dropout": 0.2})
     first, second = post(database, spec), post(database, spec)
     for experiment_id in (first, second):
         train(settings, *job_ids(database, experiment_id))
@@ -134,11 +134,11 @@ def test_a_job_that_this_version_cannot_train_fails_and_says_where_to_read_on(
 ) -> None:
     _, (job_id,) = post_jobs(database, "relu")
     with database.write() as session:
-        session.get_one(Job, job_id).numerics = {"engine": "quantum", "device": "cpu"}
+        session.get_one(Job, job_id).numerics = {"engine": "serial", "device": "abacus"}
     train(settings, job_id)
     failed = job(database, job_id)
     assert failed.state == JobState.FAILED
-    assert failed.error == f"training raised ValueError; the worker's log tells more under job {job_id}"
+    assert failed.error == f"training raised RuntimeError; the worker's log tells more under job {job_id}"
 
 
 def test_a_diverged_run_is_told_by_its_last_row_and_the_job_succeeds(database: Database, settings: Settings) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from shared.catalog.base import family, one_of, suggestion
 from shared.catalog.datasets import fbm as fbm  # the import registers its entry
 from shared.catalog.datasets import images
+from shared.catalog.datasets import shapeset as shapeset
 from shared.catalog.datasets.base import Dataset, DatasetEntry, ImageTransform
 from shared.errors import NotFoundError
 

@@ -1,24 +1,29 @@
 """What a data set entry promises, and the arrays that it loads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.catalog.base import Entry, Task
 from shared.catalog.layers import Shape
+from shared.seeds import NO_SEED
 
 AnyArray = NDArray[Any]
+InferenceScope = Literal["fresh_data", "resampled_split", "fixed_split"]
 
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """How stored bytes become a network's input: multiplied by `scale`, resized bilinearly to `size` x `size`."""
+    """How stored bytes become a network's input: `scale` * byte + `offset`, resized bilinearly to `size` x `size`."""
 
     size: int
     scale: float
+    offset: float = 0.0
+    # The largest byte, a fully bright pixel; 0 is black.
+    white: int = 255
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Dataset:
     val_targets: AnyArray
     num_classes: int | None
     transform: ImageTransform | None
+    # Inputs and targets that dirty conditions start from where they were not split off together with the clean ones.
+    dirty_train: tuple[AnyArray, AnyArray] | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -48,13 +55,25 @@ class Dataset:
             return tuple(self.train_inputs.shape[1:])
         return (1, self.transform.size, self.transform.size)
 
+    @property
+    def white(self) -> float:
+        """What a fully bright pixel is stored as; 1 where inputs are features."""
+        return 1.0 if self.transform is None else self.transform.white
+
+    def under_dirt(self) -> "Dataset":
+        """The same data with the training rows that dirty conditions start from."""
+        if self.dirty_train is None:
+            return self
+        inputs, targets = self.dirty_train
+        return replace(self, train_inputs=inputs, train_targets=targets)
+
 
 class DatasetEntry(Entry):
     """A data set; `defaults` are the other parts of a spec that names nothing but this data set."""
 
     task: ClassVar[Task]
     defaults: ClassVar[dict[str, Any]]
-    # Generated data is fresh for each seed; a finite set keeps one split, so its intervals describe retraining only.
+    # Whether each seed generates data of its own.
     fresh_for_each_seed: ClassVar[bool]
 
     train_size: int
@@ -69,6 +88,19 @@ class DatasetEntry(Entry):
     def num_classes(self) -> int | None:
         """Number of classes; None for regression."""
         return None
+
+    @property
+    def inference_scope(self) -> InferenceScope:
+        """What intervals over seeds describe: new data, new splits of the same data, or retraining on one split.
+
+        With `resampled_split` the splits overlap, so that the variance over seeds is too small by far: the analysis
+        has to replace 1/n by 1/n + val_size / train_size (Nadeau & Bengio 2003).
+        """
+        return "fresh_data" if self.fresh_for_each_seed else "fixed_split"
+
+    def seed_of_data(self, seed: int) -> int:
+        """The seed from which the data, or the split, of a trial is drawn."""
+        return NO_SEED if self.inference_scope == "fixed_split" else seed
 
     @property
     def example_bytes(self) -> int:

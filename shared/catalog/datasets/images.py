@@ -1,4 +1,4 @@
-"""Finite image sets for classification: one fixed, stratified split by `base_seed`; pixels stay bytes in memory."""
+"""Finite image sets for classification, split with equal shares of the classes; pixels stay bytes in memory."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,29 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from shared.catalog.datasets.base import AnyArray, Dataset, DatasetEntry, ImageTransform, rows
+from shared.catalog.datasets.base import AnyArray, Dataset, DatasetEntry, ImageTransform, InferenceScope, rows
 from shared.catalog.layers import Shape
-from shared.seeds import NO_SEED, stream_seed
+from shared.seeds import stream_seed
 
 NUM_CLASSES = 10
 ImageSize = Annotated[int, Field(ge=4, le=256)]
+Split = Literal["fixed", "per_seed"]
 
 
 class ImageEntry(DatasetEntry):
-    """Images with ten classes; `image_size` is the side to which they are resized bilinearly."""
+    """Images with ten classes; `image_size` is the side to which they are resized bilinearly.
+
+    A fixed split depends on `base_seed`, never on the seed; `per_seed` draws another one for each seed.
+    """
 
     task = "classification"
     fresh_for_each_seed = False
     num_images: ClassVar[int]
     stored_size: ClassVar[int]
+    white: ClassVar[int]
 
     image_size: int
+    split: Split = "fixed"
 
     @model_validator(mode="after")
     def _fits_the_images_there_are(self) -> Self:
         if self.train_size + self.val_size > self.num_images:
             raise ValueError(f"'train_size' and 'val_size' must add up to at most {self.num_images} images")
         return self
+
+    @property
+    def inference_scope(self) -> InferenceScope:
+        return "resampled_split" if self.split == "per_seed" else "fixed_split"
 
     @property
     def input_shape(self) -> Shape:
@@ -47,20 +57,20 @@ class ImageEntry(DatasetEntry):
     @property
     def scale(self) -> float:
         """Factor from a stored byte to the network's input."""
-        return 1.0
+        return 1 / self.white
 
     def images(self, datasets_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """All images (N, height, width) and their classes (N,)."""
         raise NotImplementedError
 
-    def load(self, *, base_seed: int, seed: int, datasets_dir: Path) -> Dataset:  # noqa: ARG002 (one split for all seeds)
+    def load(self, *, base_seed: int, seed: int, datasets_dir: Path) -> Dataset:
         images, classes = self.images(datasets_dir)
         train, val = _stratified_split(
-            classes, self.train_size, self.val_size, stream_seed(base_seed, NO_SEED, "split")
+            classes, self.train_size, self.val_size, stream_seed(base_seed, self.seed_of_data(seed), "split")
         )
         return Dataset(
             rows(images, train), classes[train], rows(images, val), classes[val],
-            num_classes=NUM_CLASSES, transform=ImageTransform(self.image_size, self.scale),
+            num_classes=NUM_CLASSES, transform=ImageTransform(self.image_size, self.scale, white=self.white),
         )  # fmt: skip
 
 
@@ -91,7 +101,7 @@ class TorchvisionEntry(ImageEntry):
     """70,000 images of 28 x 28 in the files of the MNIST format, read through torchvision."""
 
     num_images = 70_000
-    stored_size = 28
+    stored_size, white = 28, 255
     defaults = CNN_DEFAULTS
     folder: ClassVar[str]
     command_name: ClassVar[str]
@@ -103,7 +113,7 @@ class TorchvisionEntry(ImageEntry):
 
     @property
     def scale(self) -> float:
-        return 1.0 if self.pixels == "0-255" else 1 / 255
+        return 1.0 if self.pixels == "0-255" else super().scale
 
     def missing(self, datasets_dir: Path) -> str | None:
         files = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
@@ -142,7 +152,7 @@ class Digits(ImageEntry):
     formula = "1,797 handwritten digits, 8 x 8 pixels of 0 to 16, scaled to 0 to 1"
     source = "Alpaydin & Kaynak 1998, UCI repository; bundled with scikit-learn: nothing to download"
     num_images = 1797
-    stored_size = 8
+    stored_size, white = 8, 16
     defaults = {
         **CNN_DEFAULTS,
         "architecture": {"kind": "mlp", "hidden": [128, 64], "batch_norm": True},
@@ -152,10 +162,6 @@ class Digits(ImageEntry):
     train_size: Annotated[int, Field(ge=10, le=1787)] = 1347
     val_size: Annotated[int, Field(ge=10, le=1787)] = 450
     image_size: ImageSize = 8
-
-    @property
-    def scale(self) -> float:
-        return 1 / 16
 
     def images(self, datasets_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:  # noqa: ARG002 (bundled)
         from sklearn.datasets import load_digits

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.special import erf, expit
 
-from shared.catalog.activations import ACTIVATIONS, Activation
+from shared.catalog.activations import ACTIVATIONS, Activation, same_functions
 from shared.catalog.modules import NoisyModule
+from shared.catalog.modules import RReLU as RReLUModule
 from tests.shared.noise import Draws
 from tests.shared.specs import make, tiny
 
@@ -44,6 +46,18 @@ FORMULAS: dict[str, Callable[..., Array]] = {
     "softshrink": lambda x, lambd=0.5: np.sign(x) * np.maximum(np.abs(x) - lambd, 0),
     "hardshrink": lambda x, lambd=0.5: np.where(np.abs(x) > lambd, x, 0),
     "tanhshrink": lambda x: x - np.tanh(x),
+    "swish": lambda x, beta=1.0, learn_beta=False: x * expit(beta * x),
+    "tanh_exp": lambda x: x * np.tanh(np.exp(x)),
+    "serf": lambda x: x * erf(np.logaddexp(0, x)),
+    "lisht": lambda x: x * np.tanh(x),
+    "isru": lambda x, alpha=1.0: x / np.sqrt(1 + alpha * x**2),
+    "isrlu": lambda x, alpha=1.0: np.where(x >= 0, x, x / np.sqrt(1 + alpha * x**2)),
+    "squared_relu": lambda x: np.maximum(x, 0) ** 2,
+    "lecun_tanh": lambda x: 1.7159 * np.tanh(2 * x / 3),
+    "arctan": np.arctan,
+    "asinh": lambda x: np.sign(x) * np.log(np.abs(x) + np.sqrt(x**2 + 1)),
+    "sine": lambda x, omega=1.0: np.sin(omega * x),
+    "snake": lambda x, alpha=1.0: x + np.sin(alpha * x) ** 2 / alpha,
 }
 
 OTHER_PARAMETERS: dict[str, dict[str, Any]] = {
@@ -57,6 +71,11 @@ OTHER_PARAMETERS: dict[str, dict[str, Any]] = {
     "hardtanh": {"min_val": -0.25, "max_val": 3.0},
     "softshrink": {"lambd": 0.0},
     "hardshrink": {"lambd": 1.5},
+    "swish": {"beta": 2.0, "learn_beta": True},
+    "isru": {"alpha": 3.0},
+    "isrlu": {"alpha": 3.0},
+    "sine": {"omega": 30.0},
+    "snake": {"alpha": 0.2},
 }
 
 POINTS = np.concatenate([np.linspace(-8, 8, 161), [-30.0, -0.5, -1e-9, 0.0, 1e-9, 0.5, 6.0, 30.0]])
@@ -79,6 +98,13 @@ def test_all_element_wise_functions_of_torch_are_in_the_catalog() -> None:
         "relu", "leaky_relu", "prelu", "rrelu", "relu6", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish",
         "softplus", "log_sigmoid", "sigmoid", "hardsigmoid", "tanh", "hardtanh", "softsign", "softshrink",
         "hardshrink", "tanhshrink", "identity",
+    } <= set(ACTIVATIONS)  # fmt: skip
+
+
+def test_the_published_ones_that_torch_lacks_are_in_the_catalog() -> None:
+    assert {
+        "swish", "tanh_exp", "serf", "lisht", "isru", "isrlu", "lecun_tanh", "arctan", "asinh", "snake", "sine",
+        "squared_relu",
     } <= set(ACTIVATIONS)  # fmt: skip
 
 
@@ -123,6 +149,28 @@ def test_an_activation_passes_gradients_and_leaves_its_input_alone(kind: str) ->
     assert inputs.grad is not None
     assert inputs.grad.isfinite().all()
     assert (inputs.grad != 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("magnitude", [30.0, 90.0, 1e3, 1e6, 1e12, 1e18])
+@every_activation
+def test_values_and_gradients_stay_finite_far_from_zero(kind: str, magnitude: float, dtype: torch.dtype) -> None:
+    """Where exp overflows, 0 times infinity is near: NaN in one gradient ends a run."""
+    module = make(ACTIVATIONS, kind).build().to(dtype).eval()
+    inputs = torch.tensor([-magnitude, magnitude], dtype=dtype, requires_grad=True)
+    values = module(inputs)
+    values.sum().backward()
+    assert values.isfinite().all()
+    assert inputs.grad is not None
+    assert inputs.grad.isfinite().all()
+
+
+@every_activation
+def test_gradients_are_those_of_finite_differences(kind: str) -> None:
+    module = make(ACTIVATIONS, kind, **OTHER_PARAMETERS.get(kind, {})).build().double().eval()
+    # Off the corners of every entry.
+    inputs = torch.linspace(-7.93, 8.11, 41, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(module, (inputs,))
 
 
 @every_activation
@@ -174,6 +222,10 @@ def test_labels_keep_variants_of_one_activation_apart() -> None:
         {"kind": "leaky_relu", "negative_slope": float("nan")},
         {"kind": "gelu", "approximate": "erf"},
         {"kind": "relu", "negative_slope": 0.1},
+        {"kind": "swish", "beta": 0.0},
+        {"kind": "swish", "learn_beta": 1},
+        {"kind": "sine", "omega": -1.0},
+        {"kind": "isru", "alpha": 101.0},
         {"kind": "relu", "label": ""},
         {"kind": "relu", "label": "x" * 81},
     ],
@@ -195,6 +247,52 @@ def test_randomised_slopes_are_uniform_between_their_bounds_while_training() -> 
     assert abs(slopes.std() - 0.2 / np.sqrt(12)) < 0.002
     positive = torch.linspace(0, 5, 7, dtype=torch.float64)
     assert torch.equal(module(positive), positive)
+
+
+# --- the same function under two names
+
+
+def variants() -> list[Activation]:
+    """Every entry at its defaults, with other parameters, and where it turns into another."""
+    chosen: list[tuple[str, dict[str, Any]]] = [
+        *((kind, {}) for kind in ACTIVATIONS),
+        *OTHER_PARAMETERS.items(),
+        ("leaky_relu", {"negative_slope": 0.0}),
+        ("leaky_relu", {"negative_slope": 1.0}),
+        ("leaky_relu", {"negative_slope": 0.25}),
+        ("rrelu", {"lower": 0.25, "upper": 0.25}),
+        ("rrelu", {"lower": 0.0, "upper": 0.0}),
+        ("hardtanh", {"min_val": 0.0, "max_val": 6.0}),
+        ("hardshrink", {"lambd": 0.0}),
+        ("celu", {"alpha": 0.3}),
+        ("elu", {"alpha": 2.5}),
+        ("swish", {"beta": 2.0}),
+        ("swish", {"learn_beta": True}),
+    ]
+    return [make(ACTIVATIONS, kind, **parameters, label=f"{kind} {parameters}") for kind, parameters in chosen]
+
+
+def behaviour(activation: Activation) -> tuple[object, ...]:
+    """What tells functions apart: values, what is drawn while training, and what is learned."""
+    module = activation.build()
+    noise = (module.lower, module.upper) if isinstance(module, RReLUModule) and module.lower < module.upper else None
+    learned = tuple(parameter.item() for parameter in module.parameters())
+    return (*apply(activation, POINTS).round(9).tolist(), noise, activation.kind if learned else None, learned)
+
+
+def test_entries_share_a_key_exactly_where_they_are_the_same_function() -> None:
+    """Over all pairs of entries, so that a new one that repeats another is found here."""
+    for a, b in itertools.combinations(variants(), 2):
+        assert (a.canonical() == b.canonical()) == (behaviour(a) == behaviour(b)), (a.name, b.name)
+
+
+def test_pairs_of_the_same_function_are_found_by_their_labels() -> None:
+    chosen = ["elu", "celu", "relu", {"kind": "leaky_relu", "negative_slope": 0}, "silu", "swish", "softsign"]
+    assert same_functions(tiny(activations=chosen).activations) == [
+        ("elu", "celu"), ("relu", "leaky_relu(negative_slope=0.0)"), ("silu", "swish"),
+    ]  # fmt: skip
+    assert same_functions(tiny(activations=["relu", {"kind": "relu", "label": "again"}]).activations)
+    assert same_functions(tiny(activations=list(ACTIVATIONS)).activations) == [("silu", "swish"), ("elu", "celu")]
 
 
 def test_a_whole_number_names_the_same_function_as_the_real_one() -> None:

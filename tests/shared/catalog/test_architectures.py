@@ -1,5 +1,5 @@
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -7,10 +7,12 @@ import torch
 from shared.catalog.activations import ReLU
 from shared.catalog.architectures import ARCHITECTURES, HarrisonCnn, Mlp
 from shared.catalog.layers import (
+    Activate,
     BatchNorm,
     Conv2d,
     Dropout,
     Flatten,
+    Init,
     Layer,
     Linear,
     MaxPool2d,
@@ -26,7 +28,7 @@ from tests.shared.specs import make
 IMAGE = (1, 28, 28)
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "mlp": [{}, {"batch_norm": False}, {"hidden": [5], "dropout": 0.3}, {"hidden": [7, 6, 5]}],
-    "harrison_cnn": [{}, {"dropout": 0.25}],
+    "harrison_cnn": [{}, {"dropout": 0.25}, {"init": "he"}],
 }
 CASES = [(kind, variant) for kind in ARCHITECTURES for variant in VARIANTS.get(kind, [{}])]
 
@@ -87,6 +89,20 @@ def test_the_convolutional_network_of_the_study_has_1176_features_on_64_x_64() -
     assert output_shape(layers[: flat + 1], (1, 64, 64)) == (1176,)
     linear = [layer for layer in layers if isinstance(layer, Linear)]
     assert [(layer.num_in, layer.num_out) for layer in linear] == [(1176, 512), (512, 128), (128, 10)]
+
+
+def test_without_its_output_layer_the_convolutional_network_answers_with_128_activated_features() -> None:
+    layers = HarrisonCnn(output_layer=False).layers((1, 64, 64), 10)
+    assert layers == HarrisonCnn().layers((1, 64, 64), 10)[:-1]
+    assert output_shape(layers, (1, 64, 64)) == (128,)
+    assert isinstance(layers[-1], Activate)
+
+
+@every_architecture
+@pytest.mark.parametrize("init", get_args(Init))
+def test_every_layer_with_weights_knows_the_initialisation(kind: str, variant: dict[str, Any], init: str) -> None:
+    layers = make(ARCHITECTURES, kind, **{**variant, "init": init}).layers(IMAGE, 10)
+    assert {layer.init for layer in layers if isinstance(layer, Linear | Conv2d)} == {init}
 
 
 def test_the_convolutional_network_drops_out_before_its_two_wide_layers() -> None:

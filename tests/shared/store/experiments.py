@@ -13,14 +13,14 @@ from shared.store.db import Database
 from shared.store.queue import Lease, MetricsRow
 from shared.store.tables import Base, EpochMetrics, Experiment, Job, Run
 from shared.store.types import ago, new_id
-from tests.shared.specs import tiny
+from tests.shared.specs import tiny_serial
 
 TTL_S = 30.0
 
 
 def post(database: Database, spec: ExperimentSpec | None = None, **changes: Any) -> str:
     """Write a tiny experiment; its id."""
-    wanted = spec or tiny(**changes)
+    wanted = spec or tiny_serial(**changes)
     with database.write() as session:
         return repository.create_experiment(session, wanted, plan(wanted), {"version": "test"}).id
 

@@ -16,5 +16,5 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def slices_of_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every slice of training is a single batch."""
-    for engine in ("serial", "stacked"):
+    for engine in ("serial", "lockstep"):
         monkeypatch.setattr(f"shared.training.{engine}.SLICE_S", -1.0)

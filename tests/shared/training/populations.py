@@ -1,11 +1,17 @@
 """Populations of tiny networks, trained to the end."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from shared.spec import ExperimentSpec
-from shared.training.engine import build_population, decide_numerics
+from shared.training.engine import Engines
 from shared.training.population import EpochRecord, Member, Population
+from shared.training.toolchain import Toolchain
+
+# One for all tests of a run: what one of them compiled, the others find.
+_COMPILED = tempfile.TemporaryDirectory(prefix="actrobust-compiled-")
+ENGINES = Engines(toolchain=Toolchain(Path(_COMPILED.name)), datasets_dir=Path("nowhere"))
 
 
 def on_engine(spec: ExperimentSpec, engine: str, **training: object) -> ExperimentSpec:
@@ -24,7 +30,9 @@ def population(
     """The population of one activation: of the first one, or of that with this label."""
     activation = next(entry for entry in spec.activations if label in {None, entry.name})
     chosen = all_members(spec) if members is None else list(members)
-    return build_population(spec, activation, chosen, numerics=decide_numerics(spec), datasets_dir=Path("nowhere"))
+    numerics = ENGINES.decide(spec, activation, chosen)
+    assert spec.training.engine in {"auto", numerics["engine"]}
+    return ENGINES.build(spec, activation, chosen, numerics)
 
 
 def finish(trained: Population) -> list[EpochRecord]:

@@ -70,6 +70,14 @@ def test_stored_bytes_become_scaled_images_of_the_asked_size(size: int) -> None:
     torch.testing.assert_close(inputs, expected)
 
 
+@pytest.mark.parametrize("size", [8, 20])
+def test_an_offset_is_added_to_the_scaled_bytes(size: int) -> None:
+    stored = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 8, 8)).astype(np.uint8))
+    prepare = Preparation(ImageTransform(size, 2 / 255, -1.0), stored_size=8, dtype=torch.float64, device=CPU)
+    expected = interpolate(stored.double().unsqueeze(1) * (2 / 255) - 1, size=(size, size), mode="bilinear")
+    torch.testing.assert_close(prepare(stored), expected)
+
+
 def test_features_are_cast_and_nothing_else() -> None:
     rows = torch.randn(4, 3, dtype=torch.float64)
     prepare = Preparation(None, stored_size=3, dtype=torch.float32, device=CPU)

@@ -5,7 +5,7 @@ import pytest
 
 from shared.training.loop import train
 from shared.training.population import EpochRecord, Population
-from tests.shared.specs import tiny
+from tests.shared.specs import tiny_serial
 from tests.shared.training.populations import finish, population
 
 pytestmark = pytest.mark.usefixtures("slices_of_one_batch")
@@ -50,36 +50,36 @@ def ticking(step_s: float) -> Callable[[], float]:
 
 def test_training_to_the_end_commits_every_epoch_once() -> None:
     outside = Outside()
-    assert train(population(tiny()), outside, checkpoint_interval_s=1e9) is True
+    assert train(population(tiny_serial()), outside, checkpoint_interval_s=1e9) is True
     assert outside.commits == [1, 2, 3]
-    assert outside.records == finish(population(tiny()))
+    assert outside.records == finish(population(tiny_serial()))
     assert outside.checkpoints == []
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, SLICES_PER_EPOCH, SLICES_PER_EPOCH + 1, 2 * SLICES_PER_EPOCH])
 def test_a_stop_is_obeyed_after_the_present_slice(stop_after: int) -> None:
-    outside, trained = Outside(stop_after=stop_after), population(tiny())
+    outside, trained = Outside(stop_after=stop_after), population(tiny_serial())
     assert train(trained, outside, checkpoint_interval_s=1e9) is False
     assert outside.slices == stop_after
     assert outside.commits == list(range(1, stop_after // SLICES_PER_EPOCH + 1)), "a finished epoch is kept before"
-    assert outside.records + finish(trained) == finish(population(tiny()))
+    assert outside.records + finish(trained) == finish(population(tiny_serial()))
 
 
 def test_a_stop_that_comes_with_the_last_slice_comes_too_late() -> None:
     outside = Outside(stop_after=3 * SLICES_PER_EPOCH)
-    assert train(population(tiny()), outside, checkpoint_interval_s=1e9) is True
+    assert train(population(tiny_serial()), outside, checkpoint_interval_s=1e9) is True
     assert outside.commits == [1, 2, 3]
 
 
 def test_whoever_asked_for_the_stop_decides_about_a_checkpoint() -> None:
     outside = Outside(stop_after=3)
-    train(population(tiny()), outside, checkpoint_interval_s=0)
+    train(population(tiny_serial()), outside, checkpoint_interval_s=0)
     assert len(outside.checkpoints) == 2, "after the two slices before, none for the stop itself"
 
 
 def test_checkpoints_come_after_each_interval_of_training() -> None:
     outside = Outside()
-    train(population(tiny()), outside, checkpoint_interval_s=5, clock=ticking(1.0))
+    train(population(tiny_serial()), outside, checkpoint_interval_s=5, clock=ticking(1.0))
     # The clock is read once at the start, once a slice and once more at each checkpoint: one every five slices.
     assert len(outside.checkpoints) == 3 * SLICES_PER_EPOCH // 5
     assert outside.checkpoints == [0, 0, 1, 1, 2, 2, 2]
@@ -87,13 +87,13 @@ def test_checkpoints_come_after_each_interval_of_training() -> None:
 
 def test_a_finished_population_is_not_checkpointed() -> None:
     outside = Outside()
-    train(population(tiny()), outside, checkpoint_interval_s=0)
+    train(population(tiny_serial()), outside, checkpoint_interval_s=0)
     assert len(outside.checkpoints) == 3 * SLICES_PER_EPOCH - 1
     assert outside.checkpoints[-1] == 2
 
 
 def test_nothing_is_left_to_do_for_a_finished_population() -> None:
-    trained, outside = population(tiny()), Outside()
+    trained, outside = population(tiny_serial()), Outside()
     finish(trained)
     assert train(trained, outside, checkpoint_interval_s=0) is True
     assert outside.slices == 0
@@ -106,5 +106,5 @@ def test_an_error_while_committing_ends_training() -> None:
 
     outside = Broken()
     with pytest.raises(OSError, match="no"):
-        train(population(tiny()), outside, checkpoint_interval_s=1e9)
+        train(population(tiny_serial()), outside, checkpoint_interval_s=1e9)
     assert outside.slices == SLICES_PER_EPOCH - 1

@@ -10,7 +10,7 @@ from shared.catalog.losses import LOSSES
 from shared.catalog.optimizers import OPTIMIZERS
 from shared.catalog.schedules import SCHEDULES
 from shared.training.population import Member
-from tests.shared.specs import TINY_CLASSIFICATION, TINY_REGRESSION, tiny
+from tests.shared.specs import TINY_CLASSIFICATION, TINY_REGRESSION, tiny_serial
 from tests.shared.training.populations import by_member, population, records
 
 CLEAN, DIRTY = Member(0.0, 0), Member(0.2, 0)
@@ -21,28 +21,28 @@ both_tasks = pytest.mark.parametrize("task", BASES)
 
 @both_tasks
 def test_the_same_seed_gives_identical_records(task: str) -> None:
-    assert records(tiny(BASES[task])) == records(tiny(BASES[task]))
+    assert records(tiny_serial(BASES[task])) == records(tiny_serial(BASES[task]))
 
 
 @both_tasks
 def test_two_seeds_differ_and_so_do_two_base_seeds(task: str) -> None:
-    trained = by_member(tiny(BASES[task]))
+    trained = by_member(tiny_serial(BASES[task]))
     assert trained[Member(0.0, 0)] != trained[Member(0.0, 1)]
     assert trained[Member(0.2, 0)] != trained[Member(0.2, 1)]
-    assert by_member(tiny(BASES[task], base_seed=1))[Member(0.0, 0)] != trained[Member(0.0, 0)]
+    assert by_member(tiny_serial(BASES[task], base_seed=1))[Member(0.0, 0)] != trained[Member(0.0, 0)]
 
 
 @both_tasks
 def test_runs_of_a_sweep_equal_those_of_an_experiment_with_one_rate(task: str) -> None:
-    single = by_member(tiny(BASES[task]))
-    sweep = by_member(tiny(BASES[task], corruption={"rates": [0.6, 0.1, 0.2]}))
+    single = by_member(tiny_serial(BASES[task]))
+    sweep = by_member(tiny_serial(BASES[task], corruption={"rates": [0.6, 0.1, 0.2]}))
     for member, trained in single.items():
         assert sweep[member] == trained
 
 
 @both_tasks
 def test_a_run_does_not_depend_on_who_trains_beside_it(task: str) -> None:
-    spec = tiny(BASES[task], architecture={"dropout": 0.3})
+    spec = tiny_serial(BASES[task], architecture={"dropout": 0.3})
     together = by_member(spec)
     for member, trained in together.items():
         assert by_member(spec, [member])[member] == trained
@@ -51,19 +51,21 @@ def test_a_run_does_not_depend_on_who_trains_beside_it(task: str) -> None:
 @both_tasks
 def test_the_label_of_an_activation_changes_nothing(task: str) -> None:
     """Weights, batches, dropout and dirt come from streams that do not know it."""
-    spec = tiny(BASES[task], activations=["elu", {"kind": "elu", "label": "again"}], architecture={"dropout": 0.3})
+    spec = tiny_serial(
+        BASES[task], activations=["elu", {"kind": "elu", "label": "again"}], architecture={"dropout": 0.3}
+    )
     assert by_member(spec, label="elu") == by_member(spec, label="again")
 
 
 @both_tasks
 def test_an_activation_trains_alike_beside_other_activations(task: str) -> None:
-    alone, beside = tiny(BASES[task]), tiny(BASES[task], activations=["tanh", "relu"])
+    alone, beside = tiny_serial(BASES[task]), tiny_serial(BASES[task], activations=["tanh", "relu"])
     assert by_member(alone) == by_member(beside, label="relu")
 
 
 @both_tasks
 def test_activations_differ_from_one_another(task: str) -> None:
-    spec = tiny(BASES[task], activations=["relu", "tanh"])
+    spec = tiny_serial(BASES[task], activations=["relu", "tanh"])
     assert by_member(spec, label="relu") != by_member(spec, label="tanh")
 
 
@@ -78,14 +80,14 @@ def test_activations_differ_from_one_another(task: str) -> None:
 def test_one_function_under_two_names_trains_to_the_same_losses(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Even where one of them draws noise of its own, dropout masks and batches are shared."""
     losses = [
-        [record.val_loss for record in records(tiny(activations=[one], architecture={"dropout": 0.4}))]
+        [record.val_loss for record in records(tiny_serial(activations=[one], architecture={"dropout": 0.4}))]
         for one in (first, second)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def initial_weights(kind: str, member: Member) -> dict[str, torch.Tensor]:
-    spec = tiny(TINY_CLASSIFICATION, activations=[kind], corruption={"rates": [0.2, 0.4]})
+    spec = tiny_serial(TINY_CLASSIFICATION, activations=[kind], corruption={"rates": [0.2, 0.4]})
     state = population(spec, [member]).state()
     return {name: value.clone() for name, value in state.items() if value.dim() > 1 and ".network." in name}
 
@@ -104,7 +106,7 @@ def test_all_activations_and_rates_of_a_seed_start_from_the_same_weights() -> No
 
 @both_tasks
 def test_every_member_has_one_record_an_epoch_and_all_finish_it_together(task: str) -> None:
-    trained = population(tiny(BASES[task]))
+    trained = population(tiny_serial(BASES[task]))
     epochs = []
     while not trained.finished:
         done = trained.advance()
@@ -117,7 +119,7 @@ def test_every_member_has_one_record_an_epoch_and_all_finish_it_together(task: s
 
 
 def test_a_record_of_a_regression_knows_no_accuracy() -> None:
-    clean, dirty = (by_member(tiny())[member][-1] for member in (CLEAN, DIRTY))
+    clean, dirty = (by_member(tiny_serial())[member][-1] for member in (CLEAN, DIRTY))
     for record in (clean, dirty):
         assert record["train_accuracy"] is record["val_accuracy"] is record["val_accuracy_a"] is None
         assert record["recovery"] is None
@@ -126,7 +128,7 @@ def test_a_record_of_a_regression_knows_no_accuracy() -> None:
 
 
 def test_a_record_of_a_classification_knows_memorization_and_recovery_where_there_is_dirt() -> None:
-    trained = by_member(tiny(TINY_CLASSIFICATION))
+    trained = by_member(tiny_serial(TINY_CLASSIFICATION))
     for name in ("train_accuracy", "val_accuracy", "val_accuracy_a"):
         assert 0 <= (trained[CLEAN][-1][name] or 0) <= 1
     for name in ("memorization", "recovery"):
@@ -135,7 +137,7 @@ def test_a_record_of_a_classification_knows_memorization_and_recovery_where_ther
 
 
 def test_a_network_that_trains_for_long_learns() -> None:
-    spec = tiny(TINY_CLASSIFICATION, training={"epochs": 20}, architecture={"hidden": [32]}, num_seeds=1)
+    spec = tiny_serial(TINY_CLASSIFICATION, training={"epochs": 20}, architecture={"hidden": [32]}, num_seeds=1)
     trained = by_member(spec)
     first, last = trained[CLEAN][0], trained[CLEAN][-1]
     assert (last["train_loss"] or 0) < (first["train_loss"] or 0) / 2
@@ -148,7 +150,7 @@ def test_a_network_that_trains_for_long_learns() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_trains_with_every_optimiser_and_loss(activation: str, loss: str, optimizer: str) -> None:
-    spec = tiny(
+    spec = tiny_serial(
         BASES[LOSSES[loss].task],
         activations=[activation],
         training={"epochs": 1, "loss": loss, "optimizer": {"kind": optimizer}},
@@ -163,7 +165,7 @@ def test_every_activation_trains_with_every_optimiser_and_loss(activation: str, 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_changes_only_the_epochs_after_it_changed_the_rate(schedule: str) -> None:
     plain, scheduled = (
-        by_member(tiny(training={"epochs": 4, "schedule": {"kind": kind}}), [CLEAN])[CLEAN]
+        by_member(tiny_serial(training={"epochs": 4, "schedule": {"kind": kind}}), [CLEAN])[CLEAN]
         for kind in ("constant", schedule)
     )
     factors = [SCHEDULES[schedule](kind=schedule).factor(epoch, 4) for epoch in range(1, 5)]
@@ -174,7 +176,7 @@ def test_a_schedule_changes_only_the_epochs_after_it_changed_the_rate(schedule: 
 
 def diverging(**changes: Any) -> Any:
     """Clean rows train; noise of a thousand standard deviations blows the dirty ones up."""
-    return tiny(
+    return tiny_serial(
         corruption={"sd": 1000.0, "rates": [0.5]},
         architecture={"batch_norm": False},
         training={"epochs": 4, "optimizer": {"kind": "sgd", "lr": 0.05}, **changes},
@@ -212,7 +214,7 @@ def test_training_is_over_once_every_run_has_diverged() -> None:
 
 
 def test_a_huge_learning_rate_is_recorded_as_divergence() -> None:
-    spec = tiny(
+    spec = tiny_serial(
         architecture={"batch_norm": False}, training={"optimizer": {"kind": "sgd", "lr": 100}, "epochs": 5}, num_seeds=1
     )
     done = records(spec)
@@ -230,7 +232,7 @@ def test_the_running_loss_weighs_every_row_once(batch_size: int) -> None:
     }
     reference = {**training, "batch_size": 40}
     losses = [
-        [record.train_loss for record in records(tiny(training=options, architecture={"batch_norm": False}))]
+        [record.train_loss for record in records(tiny_serial(training=options, architecture={"batch_norm": False}))]
         for options in (training, reference)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
@@ -239,7 +241,7 @@ def test_the_running_loss_weighs_every_row_once(batch_size: int) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_to_the_same_losses_within_rounding() -> None:
     losses = [
-        [record.val_loss for record in records(tiny(training={"device": device, "precision": "float64"}))]
+        [record.val_loss for record in records(tiny_serial(training={"device": device, "precision": "float64"}))]
         for device in ("cpu", "cuda")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.catalog.corruptions import Gaussian, corrupt
 from shared.catalog.datasets import Dataset
 from shared.catalog.datasets.fbm import FUNCTIONS, Fbm
 from shared.seeds import numpy_stream
@@ -80,6 +81,65 @@ def test_the_target_is_the_row_mean_of_standardised_functions_of_the_columns() -
         columns = [functions[index][:, k] for k, index in enumerate([0, 1, 2, 3, 4, *repeated])]
         expected = np.mean([(column - column.mean()) / column.std() for column in columns], axis=0)
         np.testing.assert_allclose(targets, expected, rtol=0, atol=1e-9)
+
+
+def test_the_frequency_rescales_the_argument_of_the_functions_and_nothing_else() -> None:
+    frequency = np.pi / 875
+    inputs, targets = all_rows(load(Fbm(num_columns=5, frequency=frequency), seed=2))
+    assert np.array_equal(inputs, all_rows(load(Fbm(num_columns=5), seed=2))[0])
+    x = raw_columns(inputs) * frequency
+    assert (x.min(), x.max()) == pytest.approx((-np.pi, np.pi), abs=0.001)
+    c = numpy_stream(0, 2, "fbm_constants").uniform(-1, 1, 11)
+    columns = [function(x[:, k], c) for k, function in enumerate(FUNCTIONS)]
+    expected = np.mean([(column - column.mean()) / column.std() for column in columns], axis=0)
+    np.testing.assert_allclose(targets, expected, rtol=0, atol=1e-9)
+
+
+def test_at_a_low_frequency_the_target_can_be_learned_from_low_powers_of_the_inputs() -> None:
+    def unexplained(frequency: float) -> float:
+        inputs, targets = all_rows(load(Fbm(frequency=frequency)))
+        design = np.column_stack([inputs**power for power in range(7)])
+        residual = targets - design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+        return float(residual.var() / targets.var())
+
+    assert unexplained(1.0) > 0.15, "sin and cos run through 280 cycles"
+    assert unexplained(np.pi / 875) < 0.001
+
+
+# --- as the notebooks ran it
+
+
+def as_run(seed: int = 0) -> Dataset:
+    return load(Fbm(dirty_split="independent"), seed=seed)
+
+
+def test_an_independent_dirty_split_leaves_the_clean_rows_as_they_are() -> None:
+    for name in ("train_inputs", "train_targets", "val_inputs", "val_targets"):
+        assert np.array_equal(getattr(as_run(), name), getattr(load(), name))
+    assert load().dirty_train is None
+    assert load().under_dirt().train_inputs.shape == (5000, 10)
+
+
+def test_five_sevenths_of_the_validation_rows_sit_in_the_dirty_training_set() -> None:
+    dataset = as_run()
+    under_dirt = dataset.under_dirt()
+    assert under_dirt.train_inputs.shape == (5000, 10)
+    dirty_rows = {row.tobytes() for row in under_dirt.train_inputs}
+    assert len(dirty_rows) == 5000
+    shared = np.mean([row.tobytes() in dirty_rows for row in dataset.val_inputs])
+    assert abs(shared - 5 / 7) < 4 * np.sqrt(5 / 7 * 2 / 7 / 2000)
+
+
+def test_nine_in_ten_of_the_validation_rows_in_it_are_unaltered() -> None:
+    dataset = as_run()
+    rows = corrupt(dataset, Gaussian(), 0.1, base_seed=0, seed=0)
+    assert len(rows.rows) == 500
+    assert rows.realised_rate == 0.1
+    unaltered = {row.tobytes() for row in rows.inputs}
+    shared = np.mean([row.tobytes() in unaltered for row in dataset.val_inputs])
+    assert abs(shared - 0.9 * 5 / 7) < 0.05
+    assert np.array_equal(rows.true_targets, dataset.under_dirt().train_targets)
+    assert corrupt(dataset, Gaussian(), 0.0, base_seed=0, seed=0).inputs is dataset.train_inputs
 
 
 def test_repeated_columns_share_the_constants_of_their_function() -> None:

@@ -66,6 +66,27 @@ def test_the_split_is_the_same_for_all_seeds_and_another_for_another_base_seed()
     assert not np.array_equal(first.train_inputs, other.train_inputs)
 
 
+def test_a_split_of_its_own_for_each_seed_can_be_asked_for() -> None:
+    def load(seed: int, split: str) -> Dataset:
+        return make(DATASETS, "digits", split=split).load(base_seed=0, seed=seed, datasets_dir=NOWHERE)
+
+    first, same, other = load(0, "per_seed"), load(0, "per_seed"), load(1, "per_seed")
+    assert np.array_equal(first.train_inputs, same.train_inputs)
+    assert not np.array_equal(first.train_inputs, other.train_inputs)
+    for dataset in (first, other):
+        assert not row_set(dataset.train_inputs) & row_set(dataset.val_inputs)
+        shares = [np.bincount(labels) / len(labels) for labels in (dataset.train_targets, dataset.val_targets)]
+        assert np.abs(shares[0] - shares[1]).max() < 0.003
+
+
+def test_a_data_set_says_what_intervals_over_its_seeds_describe() -> None:
+    scopes = {split: make(DATASETS, "digits", split=split).inference_scope for split in ("fixed", "per_seed")}
+    assert scopes == {"fixed": "fixed_split", "per_seed": "resampled_split"}
+    assert make(DATASETS, "fbm").inference_scope == "fresh_data"
+    assert make(DATASETS, "digits").seed_of_data(3) == make(DATASETS, "digits").seed_of_data(4)
+    assert make(DATASETS, "digits", split="per_seed").seed_of_data(3) == 3
+
+
 def test_validation_rows_are_in_random_order() -> None:
     """Their first half is the selection half: it must look like the other."""
     labels = digits().val_targets

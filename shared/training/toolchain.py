@@ -1,0 +1,154 @@
+"""Shared libraries from C++: compiled when first needed, kept in a folder, taken from there ever after.
+
+A library's file name is a hash of everything that it was made of: source, flags, compiler, kind of processor. Machines
+that share the folder share what fits them and never load what does not.
+"""
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+NATIVE = Path(__file__).parent / "native"
+COMPILERS = ("c++", "g++", "clang++")
+COMPILE_TIMEOUT_S = 120
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
+
+
+class CompilationError(Exception):
+    """There is no compiler, or it could not compile our code."""
+
+
+class Toolchain:
+    """The C++ compiler of this machine and the folder of what it made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def compiler(self) -> list[str] | None:
+        """The command that compiles C++: `$CXX`, else the first that is installed; None without one."""
+        wanted = shlex.split(os.environ.get("CXX", ""))
+        names = [wanted[0]] if wanted else COMPILERS
+        found = next((path for name in names if (path := shutil.which(name))), None)
+        return None if found is None else [found, *wanted[1:]]
+
+    @property
+    def description(self) -> str | None:
+        """Name and version of the compiler; None without one."""
+        return None if self.compiler is None else _version(tuple(self.compiler)).splitlines()[0]
+
+    def library(self, name: str, source: Callable[[], str], *, made_of: str, defines: Sequence[str]) -> ctypes.CDLL:
+        """Load a library, compiling it where the folder does not have it yet.
+
+        Args:
+            name: beginning of the file's name, for people.
+            source: makes the C++; not called when the library is there.
+            made_of: everything that the source depends on.
+            defines: preprocessor names that choose the kind of numbers, such as `REAL=double`.
+        Raises: CompilationError.
+        """
+        if self.compiler is None:
+            raise CompilationError("no C++ compiler is installed")
+        path = self.folder / f"{name}-{self._digest(made_of, defines)}.so"
+        if not path.is_file():
+            self._compile(source(), path, defines)
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise CompilationError(f"{path.name} cannot be loaded: {error}") from error
+
+    def has(self, name: str, *, made_of: str, defines: Sequence[str]) -> bool:
+        """Whether `library` would find it in the folder."""
+        if self.compiler is None:
+            return False
+        return (self.folder / f"{name}-{self._digest(made_of, defines)}.so").is_file()
+
+    def _digest(self, made_of: str, defines: Sequence[str]) -> str:
+        assert self.compiler is not None
+        parts = (made_of, native_sources(), *defines, *FLAGS, _version(tuple(self.compiler)), _processor())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+    def _compile(self, source: str, path: Path, defines: Sequence[str]) -> None:
+        assert self.compiler is not None
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(path.with_suffix(".lock")):
+            if path.is_file():  # another process was faster
+                return
+            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+            options = [*FLAGS, *_processor_flags(), *(f"-D{name}" for name in defines), f"-I{NATIVE}"]
+            command = [*self.compiler, *options, "-x", "c++", "-"]
+            log.info("compiling", library=path.name)
+            try:
+                done = subprocess.run(  # noqa: S603 (a compiler that the operator installed, on our own code)
+                    [*command, "-o", str(unfinished), "-lm"], input=source, capture_output=True, text=True,
+                    timeout=COMPILE_TIMEOUT_S, check=False,
+                )  # fmt: skip
+                if done.returncode != 0:
+                    raise CompilationError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+                unfinished.replace(path)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise CompilationError(f"{command[0]} failed: {error}") from error
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+
+@cache
+def native_sources() -> str:
+    """All C++ that is not generated."""
+    return "\0".join(path.read_text() for path in sorted(NATIVE.glob("*.[hc]pp")))
+
+
+@cache
+def _version(compiler: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 (as above)
+            [*compiler, "--version"], capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown version ({error})"
+    return done.stdout
+
+
+@cache
+def _processor() -> str:
+    """What code for this processor may not run without: its kind and its instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told = {line.split(":")[0].strip(): line for line in lines if line.startswith(("flags", "Features", "model name"))}
+    return "\n".join([platform.machine(), *told.values()])
+
+
+def _processor_flags() -> list[str]:
+    if platform.machine() in {"arm64", "aarch64"}:
+        return ["-mcpu=native"]
+    # Compilers hold back from the widest vectors, which on some old processors lowered the clock.
+    return ["-march=native", *(["-mprefer-vector-width=512"] if "avx512f" in _processor() else [])]
+
+
+@contextmanager
+def _locked(path: Path) -> "Iterator[None]":
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
