@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
+from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
 from api.endpoints import catalog, experiments, health, metrics, robustness, runs
@@ -63,7 +64,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.effective_database_url)
-        parts = Parts(settings, database, Bell(database, settings), BrokerWatch(settings))
+        parts = Parts(settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache())
         app.state.parts = parts
         yield
         parts.bell.close()

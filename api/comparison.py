@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
+from threadpoolctl import threadpool_limits
 
-from shared.analysis.robustness import Question, compare
-from shared.analysis.scores import Results
+from shared.analysis.question import Question
+from shared.analysis.robustness import compare
+from shared.analysis.scores import Results, epochs_looked_at
 from shared.spec import ExperimentSpec
 from shared.store import repository
-from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks
+from shared.store.metrics import MetricsFilter, number_chunks
 from shared.store.states import Outcome, RunState
-from shared.store.tables import Experiment, Run
+from shared.store.tables import Experiment
 
-MEASURED = ("val_loss", "val_accuracy", "val_loss_a", "val_accuracy_a")
+# The activation that errors are relative to.
+REFERENCE_KIND = "relu"
 
 
 @dataclass(frozen=True)
@@ -31,58 +36,92 @@ class RobustnessQuery:
 def robustness_document(session: Session, experiment: Experiment, query: RobustnessQuery) -> dict[str, Any]:
     """The whole answer, from what is complete so far."""
     spec = ExperimentSpec.model_validate(experiment.spec)
-    margin = getattr(spec.margin, query.metric) if spec.margin else None
-    question = Question(
-        metric=query.metric, score=query.score, rates=tuple(sorted(query.rates)), declared_margin=margin,
-        include_curves="curves" in query.include, include_raw="raw" in query.include,
-    )  # fmt: skip
     is_loss = query.metric == "loss"
-    comparison = compare(load_results(session, experiment, spec), question)
-    if "pairs" in query.include:
-        comparison["warnings"].append("pairs of activations are not compared in this version")
+    question = _question(spec, query)
+    results = load_results(session, experiment, spec, metric=query.metric, score=query.score)
+    # Many small products: with a second thread each would wait for a core that a worker keeps busy.
+    with threadpool_limits(1):
+        compared = compare(results, question)
     return {
         "experiment_id": experiment.id,
         "state": experiment.state,
         "inference_scope": spec.dataset.inference_scope,
-        "exploratory": (query.metric, query.score) != (spec.metric, spec.score),
+        "exploratory": question.exploratory,
         "metric": {
             "name": query.metric,
             "unit": spec.training.loss if is_loss else "fraction",
             "better": "lower" if is_loss else "higher",
         },
-        **comparison,
+        **compared,
     }
 
 
-def load_results(session: Session, experiment: Experiment, spec: ExperimentSpec) -> Results:
-    """All runs of an experiment as arrays."""
-    activations = tuple(activation.name for activation in spec.activations)
-    shape = (len(activations), len(spec.rates), spec.num_seeds)
-    runs = repository.all_runs(session, experiment.id)
-    place = {run.id: (activations.index(run.activation), spec.rates.index(run.rate), run.seed) for run in runs}
-    measured = {name: np.full((*shape, spec.training.epochs), np.nan) for name in MEASURED}
-    columns = [NAMES.index(name) for name in MEASURED]
-    epoch_column = NAMES.index("epoch")
-    for chunk in metrics_chunks(session, experiment.id, MetricsFilter()):
-        index = np.array([(*place[row[0]], row[epoch_column] - 1) for row in chunk]).T
-        for name, column in zip(MEASURED, columns, strict=True):
-            measured[name][tuple(index)] = np.array([row[column] for row in chunk], dtype=np.float64)
-    return Results(
-        activations=activations, rates=spec.rates, num_val=spec.dataset.val_size,
-        loss_ARSE=measured["val_loss"], accuracy_ARSE=measured["val_accuracy"],
-        loss_a_ARSE=measured["val_loss_a"], accuracy_a_ARSE=measured["val_accuracy_a"],
-        null_loss_ARS=_spread(runs, place, shape, [run.null_loss for run in runs]),
-        null_accuracy_ARS=_spread(runs, place, shape, [run.null_accuracy for run in runs]),
-        complete_ARS=_spread(runs, place, shape, [run.state == RunState.SUCCEEDED for run in runs]) == 1,
-        diverged_ARS=_spread(runs, place, shape, [run.outcome == Outcome.DIVERGED for run in runs]) == 1,
-        num_measured_ARS=_spread(runs, place, shape, [run.epoch for run in runs]),
+def _question(spec: ExperimentSpec, query: RobustnessQuery) -> Question:
+    references = [activation.name for activation in spec.activations if activation.kind == REFERENCE_KIND]
+    dataset, scope = spec.dataset, spec.dataset.inference_scope
+    return Question(
+        metric=query.metric, score=query.score, rates=tuple(sorted(query.rates)),
+        declared_margin=getattr(spec.margin, query.metric) if spec.margin else None,
+        include_curves="curves" in query.include, include_pairs="pairs" in query.include,
+        include_raw="raw" in query.include, reference=references[0] if references else None,
+        fixed_split=scope == "fixed_split",
+        overlap=dataset.val_size / dataset.train_size if scope == "resampled_split" else 0.0,
+        exploratory=(query.metric, query.score) != (spec.metric, spec.score),
     )  # fmt: skip
 
 
-def _spread(
-    runs: Sequence[Run], place: dict[str, tuple[int, int, int]], shape: tuple[int, int, int], values: list[Any]
-) -> Any:
-    array = np.full(shape, np.nan)
-    for run, value in zip(runs, values, strict=True):
-        array[place[run.id]] = np.nan if value is None else value
-    return array
+def load_results(session: Session, experiment: Experiment, spec: ExperimentSpec, *, metric: str, score: str) -> Results:
+    """All runs of an experiment as arrays; those of the other metric, and of epochs that the score passes over, NaN."""
+    runs = repository.run_facts(session, experiment.id)
+    place = _Place(spec, runs)
+    names = [f"val_{metric}", f"val_{metric}_a"]
+    measured = dict(zip(names, _columns(session, experiment.id, place, names, MetricsFilter()), strict=True))
+    epochs = epochs_looked_at(score, spec.training.epochs)
+    looked_at = MetricsFilter(rates=spec.rates[1:], epoch_from=epochs.start + 1, epoch_to=epochs.stop)
+    memorization, recovery = _columns(session, experiment.id, place, ["memorization", "recovery"], looked_at)
+    nothing = np.broadcast_to(np.nan, memorization.shape)
+    return Results(
+        activations=place.activations, rates=spec.rates, num_val=spec.dataset.val_size,
+        loss_ARSE=measured.get("val_loss", nothing), accuracy_ARSE=measured.get("val_accuracy", nothing),
+        loss_a_ARSE=measured.get("val_loss_a", nothing), accuracy_a_ARSE=measured.get("val_accuracy_a", nothing),
+        null_loss_ARS=place.spread([run.null_loss for run in runs]),
+        null_accuracy_ARS=place.spread([run.null_accuracy for run in runs]),
+        complete_ARS=place.spread([run.state == RunState.SUCCEEDED for run in runs]) == 1,
+        diverged_ARS=place.spread([run.outcome == Outcome.DIVERGED for run in runs]) == 1,
+        num_measured_ARS=place.spread([run.epoch for run in runs]).astype(np.int64),
+        memorization_ARSE=memorization, recovery_ARSE=recovery,
+    )  # fmt: skip
+
+
+class _Place:
+    """Where the numbers of each run belong in arrays (activations, rates, seeds)."""
+
+    def __init__(self, spec: ExperimentSpec, runs: Sequence[Row[*tuple[Any, ...]]]) -> None:
+        self.activations = tuple(activation.name for activation in spec.activations)
+        self.shape = (len(self.activations), len(spec.rates), spec.num_seeds)
+        self.num_epochs = spec.training.epochs
+        activation = {name: a for a, name in enumerate(self.activations)}
+        rate = {rate: r for r, rate in enumerate(spec.rates)}
+        index = [(activation[run.activation], rate[run.rate], run.seed) for run in runs]
+        self._runs = np.ravel_multi_index(np.array(index).T, self.shape)
+        self.by_position = np.zeros(max(run.position for run in runs) + 1, dtype=np.int64)
+        self.by_position[[run.position for run in runs]] = self._runs
+
+    def spread(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        """One value a run, in the order of the runs; NaN for None."""
+        array = np.full(self.shape, np.nan)
+        array.flat[self._runs] = np.array(values, dtype=np.float64)
+        return array
+
+
+def _columns(
+    session: Session, experiment_id: str, place: _Place, names: Sequence[str], wanted: MetricsFilter
+) -> list[NDArray[np.float64]]:
+    """Columns of the metrics as arrays (activations, rates, seeds, epochs); NaN where there is no row."""
+    columns = [np.full((*place.shape, place.num_epochs), np.nan) for _ in names]
+    for chunk in number_chunks(session, experiment_id, names, wanted):
+        position, epoch, *values = chunk.T
+        index = place.by_position[position.astype(np.int64)] * place.num_epochs + epoch.astype(np.int64) - 1
+        for column, part in zip(columns, values, strict=True):
+            column.reshape(-1)[index] = part
+    return columns

@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query
 from fastapi.requests import Request
 
 from api import bodies
+from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.queries import ClosedQuery
 from shared.settings import Settings
@@ -22,6 +23,7 @@ class Parts:
     database: Database
     bell: Bell
     broker: BrokerWatch
+    answers: AnswerCache
 
 
 def _parts(request: Request) -> Parts:

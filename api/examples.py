@@ -99,6 +99,22 @@ RUN: dict[str, Any] = {
     "mask_hash": "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8", "metrics": _NUMBERS,
 }  # fmt: skip
 
+_CONDITION: dict[str, Any] = {
+    "rate": 0.1,
+    "dirty": {"mean": 0.04, "sd": 0.003, "n": 10},
+    "pairing_correlation": 0.6,
+    "degradation": {
+        "mean": 0.01, "sd": 0.0028, "iqm": 0.01, "ci_low": 0.008, "ci_high": 0.012, "p_value": 0.00195,
+        "effect_size": 3.26,
+    },
+    "normalized": {"value": 0.143, "ci_low": 0.11, "ci_high": 0.18},
+    "noninferiority_p": 0.9999, "inferiority_p": 0.0002, "equivalence_p": 0.9999,
+    "verdict": "harmed", "provisional": True, "smallest_margin": 0.012,
+    "share_beyond_margin": {"value": 0.9, "ci_low": 0.555, "ci_high": 0.9975},
+    "best_last_gap": {"clean": 0.0, "dirty": 0.001},
+    "memorization": 0.12, "recovery": None, "relative_error": 100.0,
+}  # fmt: skip
+
 ROBUSTNESS: dict[str, Any] = {
     "experiment_id": ID,
     "state": "succeeded",
@@ -114,23 +130,32 @@ ROBUSTNESS: dict[str, Any] = {
     "null_score": {"mean": 0.1},
     "activations": [
         {
-            "activation": "relu",
-            "rank": 1,
+            "activation": "relu", "rank": 1, "rank_low": 1, "rank_high": 2,
             "clean": {"mean": 0.03, "sd": 0.002, "n": 10},
-            "conditions": [
+            "conditions": [_CONDITION],
+            "audc": {"mean": 0.005, "ci_low": 0.004, "ci_high": 0.006},
+            "breakdown_rate": {"value": None, "ci_low": None, "ci_high": None, "censored_above": 0.1},
+            "relative_error": 100.0,
+            "curve": [
                 {
-                    "rate": 0.1,
-                    "dirty": {"mean": 0.04, "sd": 0.003, "n": 10},
-                    "pairing_correlation": 0.6,
-                    "degradation": {"mean": 0.01, "sd": 0.003, "ci_low": 0.008, "ci_high": 0.012},
+                    "rate": 0.1, "epoch": 1, "clean": 0.09, "dirty": 0.1, "degradation": 0.01, "ci_low": 0.0,
+                    "ci_high": 0.02, "band_low": -0.01, "band_high": 0.03,
                 }
             ],
         }
     ],
+    "pairs": [
+        {
+            "a": "relu", "b": "elu", "rate": 0.1, "of": "degradation", "family": "primary",
+            "difference": -0.001, "ci_low": -0.0021, "ci_high": 0.0001, "effect_size": -0.6, "p_value": 0.08,
+            "p_adjusted": 0.08, "probability_a_lower": {"value": 0.8, "ci_low": 0.444, "ci_high": 0.975},
+        }
+    ],
+    "raw": [{"activation": "relu", "rate": 0.1, "seed": 0, "clean": 0.03, "dirty": 0.04}],
     "diverged": [],
     "missing_pairs": [],
     "warnings": [],
-}
+}  # fmt: skip
 
 _PRESET = PRESETS[PRESET_NAME]
 PRESET_SUMMARY: dict[str, Any] = {

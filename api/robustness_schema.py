@@ -1,17 +1,12 @@
 """The document that `/robustness` answers with. Optional parts are absent unless asked for."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from api.schemas import Document
+from shared.analysis.verdicts import Verdict
 from shared.store.states import ExperimentState
-
-
-class Open(Document):
-    """A part that other statistics may join."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Metric(Document):
@@ -43,26 +38,67 @@ class Summary(Document):
     n: int
 
 
-class Degradation(Open):
-    """Dirty against clean, paired by seed; positive means that dirt did harm. The interval is Student's t."""
+class Interval(Document):
+    """A value with its interval; null where it cannot be known."""
 
-    mean: float | None
-    sd: float | None
+    value: float | None
     ci_low: float | None
     ci_high: float | None
 
 
-class Condition(Open):
-    """One activation at one rate."""
+class MeanInterval(Document):
+    """A mean over seeds with Student's t interval."""
+
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+class Degradation(Document):
+    """Dirty against clean, paired by seed; positive means that dirt did harm. The interval is Student's t."""
+
+    mean: float | None
+    sd: float | None
+    iqm: float | None = Field(description="Interquartile mean.")
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None = Field(description="Two-sided, by the sign-flip test; null before the end.")
+    effect_size: float | None = Field(description="Hedges' g.")
+
+
+class BestLastGap(Document):
+    """What training on after the best epoch cost, on the half of the validation set that does not select it."""
+
+    clean: float | None
+    dirty: float | None
+
+
+class Condition(Document):
+    """One activation at one rate. Numbers that do not exist are null, p values and verdict before the end too."""
 
     rate: float
     dirty: Summary
     pairing_correlation: float | None = Field(description="Of clean and dirty scores over seeds.")
     degradation: Degradation
+    normalized: Interval = Field(description="Degradation as a share of what was learned, with Fieller's interval.")
+    noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin.")
+    inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin.")
+    equivalence_p: float | None = Field(description="Of H0: the degradation is beyond the margin on either side.")
+    verdict: Verdict | None = Field(
+        description="`robust`: shown to stay within the margin, `harmed`: shown to exceed it, by Holm over all "
+        "activations and rates; `not_learned`: no better than nine tenths of the null score."
+    )
+    provisional: bool = Field(description="Whether the verdict stands on a margin that nobody declared.")
+    smallest_margin: float | None = Field(description="Upper end of the interval: the margin that would have passed.")
+    share_beyond_margin: Interval = Field(description="Share of seeds whose degradation exceeds the margin.")
+    best_last_gap: BestLastGap
+    memorization: float | None = Field(description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it.")
+    recovery: float | None = Field(description="Share of the corrupted rows answered with their true label.")
+    relative_error: float | None = Field(description="Dirty score in percent of ReLU's; null without ReLU.")
 
 
-class CurvePoint(Open):
-    """One epoch of one rate; means over seeds."""
+class CurvePoint(Document):
+    """One epoch of one rate; means over seeds. The band holds for all epochs of the rate together."""
 
     rate: float
     epoch: int
@@ -71,16 +107,46 @@ class CurvePoint(Open):
     degradation: float | None
     ci_low: float | None
     ci_high: float | None
+    band_low: float | None
+    band_high: float | None
 
 
-class ComparedActivation(Open):
+class BreakdownRate(Interval):
+    """The rate at which half of what was learned is lost."""
+
+    censored_above: float | None = Field(description="The largest rate, where it is not reached within the sweep.")
+
+
+class ComparedActivation(Document):
     """One activation."""
 
     activation: str
-    rank: float | None = Field(description="1 suffers least; null before the end.")
+    rank: int | None = Field(description="1 suffers least; null before the end.")
+    rank_low: int | None = Field(description="1 + the number of activations that are significantly better.")
+    rank_high: int | None = Field(description="The number of activations that are not significantly worse.")
     clean: Summary
     conditions: list[Condition]
+    audc: MeanInterval = Field(description="Area under the degradation over rates, from 0 to the largest.")
+    breakdown_rate: BreakdownRate
+    relative_error: float | None = Field(description="Sum of the dirty scores over all rates, in percent of ReLU's.")
     curve: list[CurvePoint] = Field([], description="With `include=curves`.")
+
+
+class Pair(Document):
+    """Two activations, seed by seed; differences are a minus b, so that below 0 a is the better one."""
+
+    a: str
+    b: str
+    rate: float | None = Field(description="Null for the area under the degradation, which is over all rates.")
+    of: Literal["degradation", "dirty", "audc"]
+    family: Literal["primary", "exploratory"]
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    effect_size: float | None = Field(description="Hedges' g.")
+    p_value: float | None = Field(description="Two-sided, by the sign-flip test.")
+    p_adjusted: float | None = Field(description="By step-down max-|t| over all pairs of this rate and kind.")
+    probability_a_lower: Interval = Field(description="Share of seeds in which a is lower, ties counting half.")
 
 
 class SeedScore(Document):
@@ -101,17 +167,18 @@ class RunKey(Document):
     seed: int
 
 
-class Robustness(Open):
+class Robustness(Document):
     """The comparison of all activations, clean against dirty."""
 
     experiment_id: str = Field(json_schema_extra={"format": "uuid"})
     state: ExperimentState
-    complete: bool = Field(description="Whether every run has finished; before that there are no ranks.")
+    complete: bool = Field(description="Whether every run has finished; before that no verdict, p or rank.")
     inference_scope: Literal["fresh_data", "resampled_split", "fixed_split"] = Field(
         description="`fixed_split`: the intervals describe retraining, not new data; `resampled_split`: the splits of "
         "a finite set overlap."
     )
     exploratory: bool = Field(False, description="Metric or score are not those that the spec declared.")
+    approximate: bool = Field(False, description="Splits overlap between seeds: t tests only, variance corrected.")
     metric: Metric
     score: str
     epoch: int | None = Field(description="The epoch of the score; null where each run has its own.")
@@ -120,7 +187,7 @@ class Robustness(Open):
     confidence: float
     null_score: Mean = Field(description="Of a network that learned nothing.")
     activations: list[ComparedActivation]
-    pairs: list[dict[str, Any]] = Field([], description="With `include=pairs`.")
+    pairs: list[Pair] = Field([], description="With `include=pairs`.")
     raw: list[SeedScore] = Field([], description="With `include=raw`.")
     diverged: list[RunKey] = Field(description="Runs that ended because something was no longer finite.")
     missing_pairs: list[RunKey] = Field(description="Dirty runs without a complete clean partner, or incomplete.")

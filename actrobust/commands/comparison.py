@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,6 +20,8 @@ LONGEST_LIST = 12
 # Labels need the room more than a sixth decimal does.
 MOST_DECIMALS = 5
 LONGEST_LINE_OF_LABEL = 18
+LABEL_COLUMN, NARROWEST_LABEL = 1, 10
+PROVISIONAL = "?"
 
 
 def print_comparison(robustness: Json, *, console: Console, name: str | None = None) -> None:
@@ -26,14 +29,23 @@ def print_comparison(robustness: Json, *, console: Console, name: str | None = N
     for line in _title(robustness, name):
         console.print(Text(line))
     console.print()
-    rates: list[float | None] = [*_rates(robustness)]
-    for rate in rates or [None]:
-        console.print(_table(robustness, rate))
+    rates: list[float | None] = [*_rates(robustness)] or [None]
+    # Where there is not enough room the SDs of clean and dirty give way.
+    with_sds = all(_least_width(_table(robustness, rate, with_sds=True), console) <= console.width for rate in rates)
+    for rate in rates:
+        console.print(_table(robustness, rate, with_sds=with_sds))
         console.print()
-    for line in _footnotes(robustness):
+    for line in _footnotes(robustness, with_sds=with_sds):
         console.print(Text(line, style="dim"))
     for warning in _warnings(robustness):
         console.print(Text(warning, style="yellow"))
+
+
+def _least_width(table: Table, console: Console) -> int:
+    """Columns of a terminal that the table needs when labels are broken."""
+    table.columns[LABEL_COLUMN].width = NARROWEST_LABEL
+    # Measured on a terminal without end, for no table is measured wider than its own.
+    return console.measure(table, options=console.options.update(max_width=1000)).maximum
 
 
 def _title(robustness: Json, name: str | None) -> Iterator[str]:
@@ -63,22 +75,35 @@ def _rates(robustness: Json) -> list[float]:
     return sorted({float(condition["rate"]) for condition in conditions})
 
 
-def _table(robustness: Json, rate: float | None) -> Table:
+def _table(robustness: Json, rate: float | None, *, with_sds: bool) -> Table:
     activations = sorted(robustness.get("activations", []), key=_rank_key)
-    decimals = _decimals(activations)
+    rows = _Rows(rate, _decimals(activations), with_sds=with_sds, with_counts=_counts_differ(robustness, rate))
     title = "clean only" if rate is None else f"rate {rate:.4g}: {100 * rate:.4g} % of the training rows dirty"
     table = Table(box=box.SIMPLE, title=Text(title), title_justify="left", title_style="bold", show_edge=False)
     table.padding = (0, 0, 0, 1)
     table.add_column("rank", justify="right")
     # Labels may differ only at their end, so they continue on the next line instead of being cut.
-    table.add_column("activation", overflow="fold")
+    table.add_column("activation", overflow="fold", min_width=NARROWEST_LABEL)
     for heading in ("clean", "dirty", "degradation"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(_interval_heading(robustness), justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    if rows.with_counts:
+        table.add_column("n", justify="right", no_wrap=True)
     for activation in activations:
-        table.add_row(*_row(activation, rate, decimals))
+        table.add_row(*rows.cells(activation))
     return table
+
+
+def _counts_differ(robustness: Json, rate: float | None) -> bool:
+    """Whether some mean does not stand on all seeds, of which the title tells the number."""
+    activations = robustness.get("activations") or []
+    counts = {_counts(a.get("clean") or {}, _condition(a, rate).get("dirty") or {}) for a in activations}
+    return counts != {str(robustness.get("num_seeds"))}
+
+
+def _condition(activation: Json, rate: float | None) -> Json:
+    return next((c for c in activation.get("conditions") or [] if c.get("rate") == rate), {})
 
 
 def _rank_key(activation: Json) -> float:
@@ -90,21 +115,36 @@ def _interval_heading(robustness: Json) -> str:
     return f"{100 * float(robustness.get('confidence') or 0.95):.4g} % interval"
 
 
-def _row(activation: Json, rate: float | None, decimals: int) -> list[Text]:
-    condition: Json = next((c for c in activation.get("conditions") or [] if c.get("rate") == rate), {})
-    clean, dirty = activation.get("clean") or {}, condition.get("dirty") or {}
-    degradation = condition.get("degradation") or {}
-    rank = activation.get("rank")
-    cells = [
-        DASH if rank is None else f"{rank:g}",
-        _label(activation),
-        _mean_sd(clean, decimals),
-        _mean_sd(dirty, decimals),
-        number(degradation.get("mean"), decimals, signed=True),
-        _interval(degradation, decimals),
-        _counts(clean, dirty),
-    ]
-    return [Text(cell) for cell in cells]
+@dataclass(frozen=True)
+class _Rows:
+    """How the rows of one table are written."""
+
+    rate: float | None
+    decimals: int
+    with_sds: bool
+    with_counts: bool
+
+    def cells(self, activation: Json) -> list[Text]:
+        condition = _condition(activation, self.rate)
+        clean, dirty = activation.get("clean") or {}, condition.get("dirty") or {}
+        degradation = condition.get("degradation") or {}
+        rank = activation.get("rank")
+        cells = [
+            DASH if rank is None else f"{rank:g}",
+            _label(activation),
+            self._mean(clean),
+            self._mean(dirty),
+            number(degradation.get("mean"), self.decimals, signed=True),
+            _interval(degradation, self.decimals),
+            _verdict(condition),
+            *([_counts(clean, dirty)] if self.with_counts else []),
+        ]
+        return [Text(cell) for cell in cells]
+
+    def _mean(self, summary: Json) -> str:
+        mean = number(summary.get("mean"), self.decimals)
+        sd = summary.get("sd") if self.with_sds else None
+        return mean if sd is None else f"{mean} ± {number(sd, self.decimals)}"
 
 
 def _label(activation: Json) -> str:
@@ -112,18 +152,18 @@ def _label(activation: Json) -> str:
     return label.replace("(", "\n(", 1) if len(label) > LONGEST_LINE_OF_LABEL else label
 
 
-def _mean_sd(summary: Json, decimals: int) -> str:
-    if summary.get("mean") is None:
-        return DASH
-    mean = number(summary["mean"], decimals)
-    return mean if summary.get("sd") is None else f"{mean} ± {number(summary['sd'], decimals)}"
-
-
 def _interval(degradation: Json, decimals: int) -> str:
     low, high = degradation.get("ci_low"), degradation.get("ci_high")
     if low is None and high is None:
         return DASH
     return f"[{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def _verdict(condition: Json) -> str:
+    verdict = condition.get("verdict")
+    if verdict is None:
+        return DASH
+    return str(verdict) + (PROVISIONAL if condition.get("provisional") else "")
 
 
 def _counts(clean: Json, dirty: Json) -> str:
@@ -151,12 +191,20 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
     return f"{value:{sign}.{decimals}f}" if short else f"{value:{sign}.1e}"
 
 
-def _footnotes(robustness: Json) -> Iterator[str]:
+def _footnotes(robustness: Json, *, with_sds: bool) -> Iterator[str]:
     lower = (robustness.get("metric") or {}).get("better", "lower") == "lower"
     formula = "dirty - clean" if lower else "clean - dirty"
-    yield f"degradation = {formula}, paired by seed; positive: dirt did harm. ± is the SD over seeds"
+    yield f"degradation = {formula}, paired by seed; positive: dirt did harm" + (
+        ". ± is the SD over seeds" if with_sds else ""
+    )
     if not robustness.get("complete", True):
-        yield "incomplete: ranks come when every run has finished"
+        yield "incomplete: ranks and verdicts come when every run has finished"
+        return
+    margin = robustness.get("margin") or {}
+    if margin.get("value") is not None:
+        yield f"robust: shown to lose less than the margin of {margin['value']:.3g}; harmed: shown to lose more"
+        if not margin.get("declared", True):
+            yield f"{PROVISIONAL} the margin is a default: declare yours as 'margin' in the spec"
 
 
 def _warnings(robustness: Json) -> Iterator[str]:

@@ -1,171 +1,197 @@
 """The comparison: how much each activation loses to dirt, seed by seed, and how sure that is.
 
-Shape letters: A activations, R rates (clean first), S seeds, E epochs. D is dirty minus clean, worse is larger.
+Definitions in the modules beside: scores.py (from epochs to one score a run), conditions.py (each activation at each
+rate), pairs.py, curves.py, sweep.py, verdicts.py. Shape letters: A activations, R rates (clean first), S seeds,
+E epochs. Degradation is dirty minus clean, worse is larger.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.analysis.scores import Results, oriented, score_epoch, score_runs
-from shared.analysis.statistics import area_under_degradation, moments, t_interval
+from shared.analysis import pairs, verdicts
+from shared.analysis.conditions import (
+    Tests,
+    condition_entries,
+    in_own_unit,
+    margin_tests,
+    relative_to,
+    summary_entries,
+)
+from shared.analysis.curves import simultaneous_band
+from shared.analysis.question import CONFIDENCE, Question
+from shared.analysis.scores import Results, Scored, oriented, score_all, score_epoch
+from shared.analysis.statistics import Array, difference, moments, number, numbers, t_interval
+from shared.analysis.sweep import area_under_degradation, breakdown_rate
+from shared.analysis.warnings import warnings_about
 
-Array = NDArray[np.float64]
+__all__ = ["CONFIDENCE", "Question", "compare"]
 
-CONFIDENCE = 0.95
 DEFAULT_ACCURACY_MARGIN = 0.01
 DEFAULT_SHARE_OF_NULL_LOSS = 0.05
-FEWEST_SEEDS = 5
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of the results; `rates` are the dirty ones to report, in rising order."""
-
-    metric: str
-    score: str
-    rates: tuple[float, ...]
-    declared_margin: float | None
-    include_curves: bool = False
-    include_raw: bool = False
 
 
 def compare(results: Results, question: Question) -> dict[str, Any]:
     """The comparison as plain values; numbers that do not exist are None.
 
-    Ranks need a complete experiment: they are None as long as a run is missing.
+    Verdicts, p values and ranks need a complete experiment: they are None as long as a run is missing.
     """
-    h_ARS = score_runs(results, question.metric, question.score)
+    results = results.with_rising_rates()
     complete = bool(results.complete_ARS.all())
-    ranks = _ranks(h_ARS, results) if complete else [None] * len(results.activations)
-    curves_A = _curves(results, question) if question.include_curves else None
-    activations = []
-    for a, label in enumerate(results.activations):
-        entry: dict[str, Any] = {
-            "activation": label,
-            "rank": ranks[a],
-            "clean": _summary(h_ARS[a, 0], question.metric),
-            "conditions": [_condition(h_ARS[a], results, question, rate) for rate in question.rates],
-        }
-        if curves_A is not None:
-            entry["curve"] = curves_A[a]
-        activations.append(entry)
+    scored = score_all(results, question.metric, question.score)
+    margin = _margin(results, question)
+    tests = margin_tests(scored, question, margin, complete=complete)
+    conditions = condition_entries(results, scored, question, tests, margin)
+    primary = pairs.primary_family(scored)
+    compared = pairs.compare_pairs(primary, tested=complete and not question.overlap)
     answer: dict[str, Any] = {
         "complete": complete,
+        **({"approximate": True} if question.overlap else {}),
         "score": question.score,
         "epoch": score_epoch(question.score, results.loss_ARSE.shape[-1]),
-        "num_seeds": h_ARS.shape[-1],
-        "margin": _margin(results, question),
-        "confidence": CONFIDENCE,
-        "null_score": {"mean": _number(np.nanmean(_null_scores(results, question.metric))) if complete else None},
-        "activations": activations,
+        "num_seeds": scored.clean_AS.shape[-1],
+        "margin": {"value": number(margin), "declared": question.declared_margin is not None},
+        "confidence": question.confidence,
+        "null_score": {"mean": number(_mean_null(results, question.metric)) if complete else None},
+        "activations": _activations(scored, question, conditions, _ranks(scored, question, tests, compared, complete)),
         "diverged": _runs_where(results, results.diverged_ARS),
-        "missing_pairs": _missing_pairs(results, h_ARS),
-        "warnings": _warnings(results, h_ARS),
+        "missing_pairs": _missing_pairs(results, scored),
+        "warnings": warnings_about(scored, question, tests.learned_A if complete else []),
     }
+    if question.include_curves:
+        for entry, curve in zip(answer["activations"], _curves(results, question), strict=True):
+            entry["curve"] = curve
+    if question.include_pairs:
+        answer["pairs"] = _pairs(scored, question, primary, compared, complete=complete)
     if question.include_raw:
-        answer["raw"] = _raw(h_ARS, results, question)
+        answer["raw"] = _raw(scored, question)
     return answer
 
 
-def _null_scores(results: Results, metric: str) -> Array:
-    return results.null_loss_ARS if metric == "loss" else results.null_accuracy_ARS
+def _mean_null(results: Results, metric: str) -> float:
+    null_ARS = results.null_loss_ARS if metric == "loss" else results.null_accuracy_ARS
+    return float(moments(null_ARS.ravel()).mean)
 
 
-def _margin(results: Results, question: Question) -> dict[str, Any]:
+def _margin(results: Results, question: Question) -> float:
     if question.declared_margin is not None:
-        return {"value": question.declared_margin, "declared": True}
+        return question.declared_margin
     if question.metric == "accuracy":
-        return {"value": DEFAULT_ACCURACY_MARGIN, "declared": False}
-    known = results.null_loss_ARS[~np.isnan(results.null_loss_ARS)]
-    return {"value": _number(DEFAULT_SHARE_OF_NULL_LOSS * known.mean()) if known.size else None, "declared": False}
+        return DEFAULT_ACCURACY_MARGIN
+    return DEFAULT_SHARE_OF_NULL_LOSS * _mean_null(results, "loss")
 
 
-def _in_own_unit(h: Array, metric: str) -> Array:
-    return h if metric == "loss" else 1 - h
+def _activations(
+    scored: Scored, question: Question, conditions: list[list[dict[str, Any]]], ranks: list[dict[str, int | None]]
+) -> list[dict[str, Any]]:
+    clean = summary_entries(scored.clean_AS, question.metric)
+    wanted = [scored.rates.index(rate) for rate in question.rates]
+    rates = np.array(scored.rates)
+    area_AS = area_under_degradation(scored.degradation_ARS, rates)
+    low_A, high_A = t_interval(area_AS, question.confidence, overlap=question.overlap)
+    area = zip(*(numbers(part) for part in (moments(area_AS).mean, low_A, high_A)), strict=True)
+    errors = numbers(relative_to(scored.dirty_ARS, scored.activations, question.reference))
+    breakdowns = _breakdowns(scored, question)
+    return [
+        {
+            "activation": label,
+            **ranks[a],
+            "clean": clean[a],
+            "conditions": [conditions[a][r] for r in wanted],
+            "audc": dict(zip(("mean", "ci_low", "ci_high"), ends, strict=True)),
+            "breakdown_rate": breakdowns[a],
+            "relative_error": errors[a],
+        }
+        for a, (label, ends) in enumerate(zip(scored.activations, area, strict=True))
+    ]
 
 
-def _summary(h_S: Array, metric: str) -> dict[str, Any]:
-    summary = moments(_in_own_unit(h_S, metric))
-    return {"mean": _number(summary.mean), "sd": _number(summary.sd), "n": int(summary.n)}
+def _breakdowns(scored: Scored, question: Question) -> list[dict[str, float | None]]:
+    found = breakdown_rate(
+        scored.degradation_ARS, scored.learned_AS, np.array(scored.rates),
+        confidence=question.confidence, overlap=question.overlap,
+    )  # fmt: skip
+    rows = zip(numbers(found.value), numbers(found.low), numbers(found.high), found.censored, strict=True)
+    return [
+        {"value": value, "ci_low": low, "ci_high": high, "censored_above": scored.rates[-1] if censored else None}
+        for value, low, high, censored in rows
+    ]
 
 
-def _condition(h_RS: Array, results: Results, question: Question, rate: float) -> dict[str, Any]:
-    dirty_S, clean_S = h_RS[results.rates.index(rate)], h_RS[0]
-    degradation_S = dirty_S - clean_S
-    summary, (low, high) = moments(degradation_S), t_interval(degradation_S, CONFIDENCE)
-    return {
-        "rate": rate,
-        "dirty": _summary(dirty_S, question.metric),
-        "pairing_correlation": _correlation(clean_S, dirty_S),
-        "degradation": {
-            "mean": _number(summary.mean), "sd": _number(summary.sd),
-            "ci_low": _number(low), "ci_high": _number(high),
-        },
-    }  # fmt: skip
+def _ranks(
+    scored: Scored, question: Question, tests: Tests, compared: pairs.PairTests, complete: bool
+) -> list[dict[str, int | None]]:
+    """The place of each activation and between which places it may stand, by the primary family."""
+    num = len(scored.activations)
+    if not complete:
+        return [{"rank": None, "rank_low": None, "rank_high": None}] * num
+    area_AS = area_under_degradation(scored.degradation_ARS, np.array(scored.rates))
+    ranks = verdicts.ranks(
+        moments(area_AS).mean, moments(scored.dirty_ARS).mean.mean(axis=-1),
+        not_learned_A=[learned is False for learned in tests.learned_A],
+        fragile_A=np.any(scored.diverged_clean_AS, axis=-1),
+    )  # fmt: skip
+    if question.overlap:
+        return [{"rank": rank, "rank_low": None, "rank_high": None} for rank in ranks]
+    low_A, high_A = pairs.rank_ends(compared, num, question.alpha)
+    # Who has learned nothing comes last whatever it loses, and negative harm is none: the ends make room for that.
+    return [
+        {"rank": rank, "rank_low": min(rank, int(low)), "rank_high": max(rank, int(high))}
+        for rank, low, high in zip(ranks, low_A, high_A, strict=True)
+    ]
 
 
-def _correlation(clean_S: Array, dirty_S: Array) -> float | None:
-    both = ~np.isnan(clean_S + dirty_S)
-    if both.sum() < 3 or clean_S[both].std() == 0 or dirty_S[both].std() == 0:
-        return None
-    return _number(np.corrcoef(clean_S[both], dirty_S[both])[0, 1])
-
-
-def _ranks(h_ARS: Array, results: Results) -> list[int | None]:
-    """1 is the least degradation, harm below 0 counting as none; ties by the dirty score, diverged clean runs last."""
-    order = np.argsort(results.rates[1:])
-    rates, dirty_ARS = np.asarray(results.rates[1:])[order], h_ARS[:, 1:][:, order]
-    degradation_ARS = dirty_ARS - h_ARS[:, :1]
-    harm_A = (
-        area_under_degradation(degradation_ARS, rates).mean(axis=-1)
-        if len(rates) > 1
-        else degradation_ARS[:, 0].mean(axis=-1)
-    )
-    fragile_A = results.diverged_ARS[:, 0].any(axis=-1)
-    by_rank = np.lexsort((dirty_ARS.mean(axis=(1, 2)), np.maximum(harm_A, 0.0), fragile_A))
-    ranks: list[int | None] = [None] * len(by_rank)
-    for position, a in enumerate(by_rank):
-        ranks[int(a)] = position + 1
-    return ranks
+def _pairs(
+    scored: Scored, question: Question, primary: pairs.Family, compared: pairs.PairTests, *, complete: bool
+) -> list[dict[str, Any]]:
+    entries = pairs.pair_entries(primary, compared, scored, question, is_primary=True)
+    for family in pairs.exploratory_families(scored, question.rates):
+        tests = pairs.compare_pairs(family, tested=complete and not question.overlap)
+        entries += pairs.pair_entries(family, tests, scored, question, is_primary=False)
+    return entries
 
 
 def _curves(results: Results, question: Question) -> list[list[dict[str, Any]]]:
-    """Per activation, rate and epoch: mean clean and dirty score, mean degradation with its t interval."""
+    """Per activation, rate and epoch: mean clean and dirty score, mean degradation with interval and band."""
     h_ARES = np.where(results.complete_ARS[..., None], oriented(results, question.metric), np.nan).swapaxes(-1, -2)
     clean_AES = h_ARES[:, 0]
     curves: list[list[dict[str, Any]]] = [[] for _ in results.activations]
+    epochs = range(1, h_ARES.shape[2] + 1)
     for rate in question.rates:
-        dirty_AES = h_ARES[:, results.rates.index(rate)]
-        degradation_AES = dirty_AES - clean_AES
-        low_AE, high_AE = t_interval(degradation_AES, CONFIDENCE)
-        columns = {
-            "clean": moments(_in_own_unit(clean_AES, question.metric)).mean,
-            "dirty": moments(_in_own_unit(dirty_AES, question.metric)).mean,
-            "degradation": moments(degradation_AES).mean,
-            "ci_low": low_AE,
-            "ci_high": high_AE,
-        }
+        columns = _curve_columns(clean_AES, h_ARES[:, results.rates.index(rate)], question)
+        names = ("rate", "epoch", *columns)
+        listed = [numbers(column_AE) for column_AE in columns.values()]
         for a, curve in enumerate(curves):
-            for e in range(h_ARES.shape[2]):
-                numbers = {name: _number(values[a, e]) for name, values in columns.items()}
-                curve.append({"rate": rate, "epoch": e + 1, **numbers})
+            rows = zip(epochs, *(column[a] for column in listed), strict=True)
+            curve += [dict(zip(names, (rate, *row), strict=True)) for row in rows]
     return curves
 
 
-def _raw(h_ARS: Array, results: Results, question: Question) -> list[dict[str, Any]]:
-    own_ARS = _in_own_unit(h_ARS, question.metric)
+def _curve_columns(clean_AES: Array, dirty_AES: Array, question: Question) -> dict[str, Array]:
+    degradation_AES = difference(dirty_AES, clean_AES)
+    low_AE, high_AE = t_interval(degradation_AES, question.confidence, overlap=question.overlap)
+    if question.overlap:
+        band_low_AE, band_high_AE = np.full((2, *low_AE.shape), np.nan)
+    else:
+        band_low_AE, band_high_AE = simultaneous_band(degradation_AES, question.confidence)
+    return {
+        "clean": moments(in_own_unit(clean_AES, question.metric)).mean,
+        "dirty": moments(in_own_unit(dirty_AES, question.metric)).mean,
+        "degradation": moments(degradation_AES).mean,
+        "ci_low": low_AE, "ci_high": high_AE, "band_low": band_low_AE, "band_high": band_high_AE,
+    }  # fmt: skip
+
+
+def _raw(scored: Scored, question: Question) -> list[dict[str, Any]]:
+    clean, dirty = (numbers(in_own_unit(part, question.metric)) for part in (scored.clean_AS, scored.dirty_ARS))
     return [
-        {
-            "activation": label, "rate": rate, "seed": seed,
-            "clean": _number(own_ARS[a, 0, seed]), "dirty": _number(own_ARS[a, results.rates.index(rate), seed]),
-        }
-        for a, label in enumerate(results.activations)
-        for rate in question.rates
-        for seed in range(own_ARS.shape[-1])
-    ]  # fmt: skip
+        {"activation": label, "rate": rate, "seed": seed, "clean": clean[a][seed], "dirty": dirty[a][r][seed]}
+        for a, label in enumerate(scored.activations)
+        for r, rate in enumerate(scored.rates)
+        if rate in question.rates
+        for seed in range(scored.clean_AS.shape[-1])
+    ]
 
 
 def _runs_where(results: Results, mask_ARS: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -175,27 +201,6 @@ def _runs_where(results: Results, mask_ARS: NDArray[np.bool_]) -> list[dict[str,
     ]
 
 
-def _missing_pairs(results: Results, h_ARS: Array) -> list[dict[str, Any]]:
-    missing_ARS = np.isnan(h_ARS[:, 1:] - h_ARS[:, :1])
+def _missing_pairs(results: Results, scored: Scored) -> list[dict[str, Any]]:
+    missing_ARS = np.isnan(scored.degradation_ARS)
     return _runs_where(results, np.concatenate([np.zeros_like(missing_ARS[:, :1]), missing_ARS], axis=1))
-
-
-def _warnings(results: Results, h_ARS: Array) -> list[str]:
-    warnings = []
-    num_seeds = h_ARS.shape[-1]
-    if num_seeds < FEWEST_SEEDS:
-        warnings.append(f"{num_seeds} seeds are too few for a verdict: take at least {FEWEST_SEEDS}, better 10")
-    if results.diverged_ARS.any():
-        count = int(results.diverged_ARS.sum())
-        warnings.append(
-            f"{count} runs diverged; each is scored as its null score or its worst epoch, whichever is worse"
-        )
-    sd_AR = moments(h_ARS[:, 1:] - h_ARS[:, :1]).sd
-    if num_seeds > 1 and (sd_AR == 0).any():
-        warnings.append("a degradation that is the same in every seed has no interval")
-    return warnings
-
-
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return number if np.isfinite(number) else None

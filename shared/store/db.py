@@ -15,6 +15,8 @@ SQLITE_BUSY_TIMEOUT_S = 30
 POSTGRES_OPTIONS = (
     "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+# An execution option: let the driver read numbers as they are instead of from text, at half the time (PostgreSQL).
+BINARY_RESULTS = "actrobust_binary_results"
 
 
 class Database:
@@ -66,13 +68,26 @@ def _named_failures() -> Iterator[None]:
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url)
-    return create_engine(
+    return _postgres_engine(url)
+
+
+def _postgres_engine(url: str) -> Engine:
+    from psycopg.pq import Format
+
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=30,
         connect_args={"options": POSTGRES_OPTIONS, "connect_timeout": 5},
     )
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _choose_format(connection: Any, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: ARG001 (SQLAlchemy's signature)
+        if context is not None and context.execution_options.get(BINARY_RESULTS):
+            cursor.format = Format.BINARY
+
+    return engine
 
 
 def _sqlite_engine(url: str) -> Engine:

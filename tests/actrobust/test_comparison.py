@@ -17,6 +17,8 @@ ACTIVATION = {
             "rate": 0.1,
             "dirty": {"mean": 0.040, "sd": 0.003, "n": 10},
             "degradation": {"mean": 0.010, "sd": 0.003, "ci_low": 0.008, "ci_high": 0.012},
+            "verdict": "harmed",
+            "provisional": True,
         }
     ],
 }
@@ -31,6 +33,7 @@ def answer(*activations: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "score": "final",
         "epoch": 20,
         "num_seeds": 10,
+        "margin": {"value": 0.005, "declared": False},
         "activations": list(activations),
         **fields,
     }
@@ -40,9 +43,9 @@ def activation(label: str, rank: int | None, **fields: Any) -> dict[str, Any]:
     return {**copy.deepcopy(ACTIVATION), "activation": label, "rank": rank, **fields}
 
 
-def printed(robustness: dict[str, Any], *, name: str | None = None) -> str:
+def printed(robustness: dict[str, Any], *, name: str | None = None, width: int = 100) -> str:
     file = io.StringIO()
-    print_comparison(robustness, console=Console(file=file, width=100), name=name)
+    print_comparison(robustness, console=Console(file=file, width=width), name=name)
     return file.getvalue()
 
 
@@ -63,8 +66,29 @@ def test_a_row_shows_means_spread_interval_and_count() -> None:
     row = next(line for line in text.splitlines() if " relu " in line)
     assert row.split() == [
         *("1", "relu", "0.0300", "±", "0.0020", "0.0400", "±", "0.0030"),
-        *("+0.0100", "[0.0080,", "0.0120]", "10"),
+        *("+0.0100", "[0.0080,", "0.0120]", "harmed?"),
     ]
+    assert "margin of 0.005" in text
+    assert "? the margin is a default" in text
+
+
+def test_a_verdict_on_a_declared_margin_is_not_doubted() -> None:
+    declared = activation("relu", 1)
+    declared["conditions"][0] |= {"verdict": "inconclusive", "provisional": False}
+    text = printed(answer(declared, margin={"value": 0.02, "declared": True}))
+    assert " inconclusive" in text
+    assert "?" not in text
+
+
+def test_on_80_columns_everything_but_the_sds_has_room() -> None:
+    rows = [activation(label, 1) for label in ("relu", "leaky_relu")]
+    for row in rows:
+        row["conditions"][0] |= {"verdict": "inconclusive", "provisional": True}
+    text = printed(answer(*rows), width=80)
+    assert max(len(line) for line in text.splitlines() if "relu" in line) <= 80
+    assert text.count("inconclusive?") == 2
+    assert text.count("[0.0080, 0.0120]") == 2
+    assert "±" not in text
 
 
 def test_the_title_names_experiment_metric_score_and_seeds() -> None:
@@ -92,12 +116,14 @@ def test_nulls_are_dashes() -> None:
     bare = activation("bare", None, clean={"mean": None, "sd": None, "n": 0})
     bare["conditions"] = [{"rate": 0.1, "dirty": None, "degradation": None}]
     row = next(line for line in printed(answer(bare)).splitlines() if "bare" in line)
-    assert row.split() == ["-", "bare", "-", "-", "-", "-", "0"]
+    assert row.split() == ["-", "bare", "-", "-", "-", "-", "-", "0"]
 
 
 def test_an_answer_before_the_end_says_so() -> None:
     text = printed(answer(activation("relu", None), complete=False, state="running"))
     assert "incomplete (running)" in text
+    assert "verdicts come when every run has finished" in text
+    assert "margin" not in text
 
 
 def test_a_response_of_the_bare_minimum_is_printed() -> None:

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from api import examples
 from api.app import create_app
+from api.robustness_schema import Robustness
 from shared.settings import Settings
 from shared.store.db import Database
 from tests.api.support import post, train
@@ -124,9 +125,10 @@ def test_real_answers_fit_their_schemas(client: TestClient, database: Database) 
         for path in (one, "/experiments", f"{one}/runs", f"{one}/metrics", f"{one}/robustness"):
             answer = client.get(path.format(experiment_id=experiment_id)).json()
             validator(schema_of("get", path)).validate(answer)
-    query = {"include": "curves,raw"}
+    query = {"include": "curves,pairs,raw"}
     answer = client.get(f"/experiments/{experiment_id}/robustness", params=query).json()
     validator(schema_of("get", f"{one}/robustness")).validate(answer)
+    assert Robustness.model_validate(answer).model_dump(mode="json", exclude_unset=True) == answer, "nothing undeclared"
     for path in ("/catalog", "/presets", "/healthz", "/readyz"):
         validator(schema_of("get", path)).validate(client.get(path).json())
     preset = client.get("/presets/harrison-mnist").json()

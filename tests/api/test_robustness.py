@@ -1,10 +1,13 @@
 from typing import Any
 
 import pytest
+from scipy.special import stdtrit
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from shared.store import queue
 from shared.store.db import Database
+from shared.store.tables import Run
 from tests.api.support import ON_DIGITS, TINY, faults, jobs_of, post, train
 from tests.api.test_metrics import from_csv
 
@@ -43,16 +46,18 @@ def test_before_the_end_there_is_what_is_complete_so_far(client: TestClient, dat
     experiment_id = post(client)["id"]
     assert ask(client, experiment_id)["complete"] is False
     train(database, experiment_id, num_jobs=1)
-    answer = ask(client, experiment_id)
+    answer = ask(client, experiment_id, include="curves,pairs,raw")
     assert answer["complete"] is False
     assert {entry["rank"] for entry in answer["activations"]} == {None}
+    assert {entry["conditions"][0]["verdict"] for entry in answer["activations"]} == {None}
+    assert {pair["p_adjusted"] for pair in answer["pairs"]} == {None}
 
 
 def test_optional_parts_are_absent_unless_asked_for(client: TestClient, database: Database) -> None:
     experiment_id = post(client)["id"]
     train(database, experiment_id)
     plain = ask(client, experiment_id)
-    assert "raw" not in plain
+    assert {"raw", "pairs"}.isdisjoint(plain)
     assert "curve" not in plain["activations"][0]
     for query in ({"include": "curves,raw"}, {"include": ["curves", "raw"]}, {"include": " raw , curves,"}):
         answer = ask(client, experiment_id, **query)
@@ -93,6 +98,95 @@ def test_classification_has_both_metrics(client: TestClient) -> None:
     experiment_id = post(client, ON_DIGITS)["id"]
     assert ask(client, experiment_id)["metric"]["name"] == "accuracy"
     assert ask(client, experiment_id, metric="loss")["metric"]["name"] == "loss"
+
+
+SIX_SEEDS: dict[str, Any] = {**TINY, "num_seeds": 6, "margin": {"loss": 0.05}}
+
+
+def test_pairs_verdicts_and_memory_reach_the_client(client: TestClient, database: Database) -> None:
+    """The imagined runs lose 0.1 (1 + seed / 7), and 0.001 for each place that a dirty run is behind its clean one."""
+    experiment_id = post(client, SIX_SEEDS)["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id, include="pairs")
+    [degradation, dirty] = answer["pairs"]
+    assert (degradation["a"], degradation["b"], degradation["of"]) == ("relu", "leaky, 0.2", "degradation")
+    assert (degradation["family"], dirty["family"], dirty["of"]) == ("primary", "exploratory", "dirty")
+    # Twelve places of runs lie between the two: clean and dirty of the first.
+    assert dirty["difference"] == pytest.approx(-0.012)
+    assert dirty["probability_a_lower"]["value"] == 1.0
+    for entry in answer["activations"]:
+        [condition] = entry["conditions"]
+        assert condition["degradation"]["mean"] == pytest.approx(0.1 * (1 + 2.5 / 7) + 0.006)
+        assert (condition["verdict"], condition["provisional"]) == ("not_learned", False), "the null score is 0.1"
+        assert condition["memorization"] == pytest.approx(0.1)
+    relu = next(entry for entry in answer["activations"] if entry["activation"] == "relu")
+    assert relu["conditions"][0]["relative_error"] == 100.0
+
+
+def test_another_metric_or_score_than_the_specs_is_exploratory(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, SIX_SEEDS)["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id, include="pairs", score="epoch:2")
+    assert answer["exploratory"] is True
+    assert {pair["family"] for pair in answer["pairs"]} == {"exploratory"}
+    assert ask(client, experiment_id, score="final")["exploratory"] is False
+
+
+def test_a_fixed_split_is_said_to_describe_retraining(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, ON_DIGITS)["id"]
+    answer = ask(client, experiment_id)
+    assert answer["inference_scope"] == "fixed_split"
+    assert any("retraining" in warning for warning in answer["warnings"])
+
+
+def test_splits_drawn_for_each_seed_leave_approximate_t_intervals(client: TestClient, database: Database) -> None:
+    dataset = {"kind": "digits", "split": "per_seed", "train_size": 1000, "val_size": 500}
+    experiment_id = post(client, {**ON_DIGITS, "dataset": dataset, "num_seeds": 6, "metric": "loss"})["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id, include="curves,pairs")
+    assert (answer["inference_scope"], answer["approximate"]) == ("resampled_split", True)
+    for condition in answer["activations"][0]["conditions"]:
+        degradation = condition["degradation"]
+        half_width = stdtrit(5, 0.975) * degradation["sd"] * (1 / 6 + 500 / 1000) ** 0.5
+        assert degradation["ci_high"] - degradation["mean"] == pytest.approx(half_width)
+        assert degradation["p_value"] is None
+        assert condition["noninferiority_p"] is not None
+    assert {pair["p_adjusted"] for pair in answer["pairs"]} == {None}
+
+
+def test_a_single_seed_is_answered_with_estimates(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, {**TINY, "num_seeds": 1})["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id, include="curves,pairs,raw")
+    for entry in answer["activations"]:
+        assert entry["conditions"][0]["degradation"]["mean"] is not None
+        assert entry["conditions"][0]["verdict"] == "inconclusive"
+
+
+def test_more_comparisons_than_anyone_reads_are_refused(sqlite_client: TestClient) -> None:
+    activations = [{"kind": "leaky_relu", "negative_slope": n / 100} for n in range(1, 91)]
+    rates = [0.1, 0.2, 0.3, 0.4]
+    experiment_id = post(sqlite_client, {**TINY, "activations": activations, "corruption": {"rates": rates}})["id"]
+    path = f"/experiments/{experiment_id}/robustness"
+    said = faults(sqlite_client.get(f"{path}?include=pairs"))["include"]
+    assert "36045 comparisons" in said
+    assert "one 'rate' each" in said
+    assert sqlite_client.get(f"{path}?include=pairs&rate=0.1").status_code == 200
+
+
+def test_an_answer_is_made_once_as_long_as_nothing_changes(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = post(client)["id"]
+    train(database, experiment_id, num_jobs=1)
+    before = ask(client, experiment_id)
+    with monkeypatch.context() as patch:
+        patch.setattr("api.comparison.robustness_document", None)
+        assert ask(client, experiment_id) == before
+    assert "raw" in ask(client, experiment_id, include="raw"), "another question has another answer"
+    with database.write() as session:
+        session.execute(update(Run).values(state="succeeded"))
+    assert ask(client, experiment_id) != before
 
 
 def test_an_unchanged_comparison_is_neither_computed_nor_sent_again(

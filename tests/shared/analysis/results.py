@@ -22,6 +22,8 @@ def results(
     diverged: Any = False,
     num_measured: Any = None,
     num_val: int = 10,
+    memorization: Any = np.nan,
+    recovery: Any = np.nan,
 ) -> Results:
     """Results of `loss` (A, R, S, E); what is left out is NaN, or as the whole validation set."""
     loss_ARSE = np.array(loss, dtype=float)
@@ -49,4 +51,6 @@ def results(
         complete_ARS=np.broadcast_to(np.asarray(complete, dtype=bool), shape[:3]).copy(),
         diverged_ARS=diverged_ARS,
         num_measured_ARS=np.broadcast_to(np.asarray(num_measured, dtype=int), shape[:3]).copy(),
+        memorization_ARSE=filled(memorization, np.nan),
+        recovery_ARSE=filled(recovery, np.nan),
     )

@@ -46,10 +46,15 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
     assert condition["degradation"] == {
         "mean": 2.0,
         "sd": pytest.approx(math.sqrt(2)),
+        "iqm": 2.0,
         "ci_low": pytest.approx(2 - 12.706205, abs=1e-5),
         "ci_high": pytest.approx(2 + 12.706205, abs=1e-5),
+        "p_value": 0.5,
+        "effect_size": 0.0,
     }
-    assert b["conditions"][0]["degradation"] == {"mean": 0.5, "sd": 0.0, "ci_low": None, "ci_high": None}
+    assert b["conditions"][0]["degradation"] == {
+        "mean": 0.5, "sd": 0.0, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+    }  # fmt: skip
     assert c["conditions"][0]["degradation"]["mean"] == -0.5
     assert ranks(answer) == {"a": 3, "b": 2, "c": 1}
     assert answer["complete"] is True
@@ -167,7 +172,7 @@ def test_an_experiment_that_has_just_begun_is_answered_without_numbers() -> None
     assert answer["margin"] == {"value": None, "declared": False}
     for entry in answer["activations"]:
         assert entry["clean"] == {"mean": None, "sd": None, "n": 0}
-        assert entry["conditions"][0]["degradation"] == {"mean": None, "sd": None, "ci_low": None, "ci_high": None}
+        assert set(entry["conditions"][0]["degradation"].values()) == {None}
     assert len(answer["missing_pairs"]) == 6
 
 
@@ -175,7 +180,9 @@ def test_a_single_seed_has_means_and_ranks_but_no_interval() -> None:
     answer = ask(results(final([[[1.0], [2.0]], [[1.0], [1.5]]])))
     assert ranks(answer) == {"act0": 2, "act1": 1}
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
-    assert degradation == {"mean": 1.0, "sd": None, "ci_low": None, "ci_high": None}
+    assert degradation == {
+        "mean": 1.0, "sd": None, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+    }  # fmt: skip
     assert answer["activations"][0]["conditions"][0]["pairing_correlation"] is None
     assert any("too few" in warning for warning in answer["warnings"])
 
@@ -215,7 +222,7 @@ def test_only_the_rates_asked_for_are_reported() -> None:
 
 def test_curves_and_raw_scores_come_only_when_asked_for() -> None:
     answer = ask(results(BY_HAND))
-    assert "raw" not in answer
+    assert {"raw", "pairs"}.isdisjoint(answer)
     assert all("curve" not in entry for entry in answer["activations"])
 
 
@@ -232,6 +239,7 @@ def test_a_curve_holds_the_means_of_every_epoch_with_their_intervals() -> None:
             assert point["degradation"] == pytest.approx((dirty - clean).mean())
             expected = stats.ttest_rel(dirty, clean).confidence_interval(0.95)
             assert (point["ci_low"], point["ci_high"]) == pytest.approx(tuple(expected))
+            assert point["band_low"] < point["ci_low"] < point["ci_high"] < point["band_high"]
 
 
 def test_the_last_point_of_a_curve_is_the_final_score() -> None:
@@ -276,9 +284,10 @@ numbers = st.sampled_from([NAN, 0.0, 1.0, -2.5, 0.3])
     st.lists(st.booleans(), min_size=12, max_size=12),
     st.sampled_from(["final", "best", "last5", "epoch:1"]),
     st.sampled_from(["loss", "accuracy"]),
+    st.sampled_from([0.0, 0.25]),
 )
 def test_whatever_is_missing_the_answer_is_json_without_nan(
-    values: list[float], complete: list[bool], diverged: list[bool], score: str, metric: str
+    values: list[float], complete: list[bool], diverged: list[bool], score: str, metric: str, overlap: float
 ) -> None:
     array = np.array(values).reshape(2, 2, 3, 2)
     given = results(
@@ -288,5 +297,6 @@ def test_whatever_is_missing_the_answer_is_json_without_nan(
         complete=np.array(complete).reshape(2, 2, 3),
         diverged=np.array(diverged).reshape(2, 2, 3),
     )
-    answer = ask(given, metric=metric, score=score, include_curves=True, include_raw=True)
+    everything = {"include_curves": True, "include_pairs": True, "include_raw": True}
+    answer = ask(given, metric=metric, score=score, overlap=overlap, reference="act1", **everything)
     assert answer["complete"] is all(complete)

@@ -1,11 +1,14 @@
+import math
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from shared.store import metrics, queue
+from shared.store import metrics, queue, repository
 from shared.store.db import Database
-from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks, metrics_page
+from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks, metrics_page, number_chunks
 from shared.store.queue import MetricsRow
+from shared.store.tables import Run
 from tests.shared.store.experiments import claim, commit, post_jobs, runs
 
 FILTERS: list[MetricsFilter] = [
@@ -114,3 +117,34 @@ def test_nothing_measured_is_nothing_found(database: Database) -> None:
     claim(database, job_id)
     assert all_by_chunk(database, experiment_id, MetricsFilter()) == []
     assert all_by_page(database, experiment_id, MetricsFilter(), limit=10) == []
+
+
+def test_numbers_are_those_of_the_rows_with_nan_for_null(
+    database: Database, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "ROWS_PER_CHUNK", 5)
+    names = ["val_loss", "memorization", "train_loss"]
+    for wanted in FILTERS:
+        with database.read() as session:
+            facts = repository.run_facts(session, experiment_id)
+            chunks = list(number_chunks(session, experiment_id, names, wanted))
+        position = {(fact.activation, fact.rate, fact.seed): fact.position for fact in facts}
+        expected = {
+            (position[row["activation"], row["rate"], row["seed"]], row["epoch"]): [row[name] for name in names]
+            for row in all_by_chunk(database, experiment_id, wanted)
+        }
+        found = {
+            (int(place), int(epoch)): [None if math.isnan(value) else value for value in values]
+            for chunk in chunks
+            for place, epoch, *values in chunk
+        }
+        assert found == expected
+
+
+def test_facts_of_runs_are_those_of_the_runs(database: Database, experiment_id: str) -> None:
+    with database.read() as session:
+        facts = repository.run_facts(session, experiment_id)
+        stored = session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)).all()
+    assert len(facts) == 8
+    for fact, run in zip(facts, stored, strict=True):
+        assert dict(fact._mapping) == {name: getattr(run, name) for name in fact._mapping}

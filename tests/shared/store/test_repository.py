@@ -47,7 +47,7 @@ def test_an_experiment_is_stored_with_every_run_of_its_plan(database: Database) 
     assert stored.provenance == {"version": "test"}
     planned = {(run.activation, run.rate, run.seed, run.position) for part in plan(spec).jobs for run in part.runs}
     with database.read() as session:
-        written = repository.all_runs(session, experiment_id)
+        written = repository.run_facts(session, experiment_id)
     assert {(run.activation, run.rate, run.seed, run.position) for run in written} == planned
     assert len(written) == len(planned)
     assert len(job_ids(database, experiment_id)) == len(plan(spec).jobs)
