@@ -19,7 +19,7 @@ import psutil
 
 PRESET = {"preset": "harrison-multivariate"}
 NUM_REQUESTS = 30
-POLL_S = 0.05
+POLL_S = 0.2
 START_TIMEOUT_S = 60.0
 # All training processes have announced themselves by then.
 SETTLE_S = 3.0

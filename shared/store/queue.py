@@ -21,9 +21,6 @@ from shared.store.states import LEASED_JOB, WAITING_JOB, ExperimentState, JobSta
 from shared.store.tables import EpochMetrics, Experiment, Job, Run
 from shared.store.types import ago, now
 
-# Both databases bound the parameters of a statement, and a row has eleven.
-ROWS_PER_INSERT = 500
-
 
 class ConflictingMetricsError(Exception):
     """An epoch was measured twice with different results: a fault of ours that nobody may overlook."""
@@ -126,19 +123,23 @@ def commit_epoch(session: Session, lease: Lease, rows: Sequence[MetricsRow], *, 
     renew(session, lease)
     if not rows:
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    num_inserted = 0
-    for first in range(0, len(rows), ROWS_PER_INSERT):
-        values = [asdict(row) for row in rows[first : first + ROWS_PER_INSERT]]
-        statement = insert(EpochMetrics).values(values).on_conflict_do_nothing().returning(EpochMetrics.run_id)
-        num_inserted += len(session.execute(statement).all())
-    if num_inserted < len(rows):
+    if _insert_new(session, rows) < len(rows):
         _check_same(session, rows)
     run_ids = [row.run_id for row in rows]
     changed_rows(session, update(Run).where(Run.id.in_(run_ids)).values(epoch=rows[0].epoch))
     if diverged:
         values_diverged = {"state": RunState.SUCCEEDED, "outcome": Outcome.DIVERGED}
         changed_rows(session, update(Run).where(Run.id.in_(diverged)).values(values_diverged))
+
+
+def _insert_new(session: Session, rows: Sequence[MetricsRow]) -> int:
+    """Insert the rows that are not there yet; how many that were."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    # One statement for any number of rows, on the connection: it is compiled once in the life of a process.
+    statement = insert(EpochMetrics).on_conflict_do_nothing()
+    values = [vars(row) for row in rows]
+    result = session.connection().execute(statement, values, execution_options={"preserve_rowcount": True})
+    return result.rowcount
 
 
 def _check_same(session: Session, rows: Sequence[MetricsRow]) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import insert
 
 from shared.store import queue
 from shared.store.db import Database
-from shared.store.queue import ROWS_PER_INSERT, ConflictingMetricsError, MetricsRow
+from shared.store.queue import ConflictingMetricsError, MetricsRow
 from shared.store.states import ExperimentState, Outcome, RunState
 from shared.store.tables import EpochMetrics, Run
 from shared.store.types import new_id
@@ -102,7 +102,7 @@ def test_a_run_that_diverged_is_over_and_its_job_goes_on(database: Database) -> 
 
 
 def test_an_epoch_of_many_runs_is_one_commit_however_many_statements_it_takes(database: Database) -> None:
-    num_runs = 2 * ROWS_PER_INSERT + 100
+    num_runs = 1100
     experiment_id, (job_id,) = post_jobs(database, "relu")
     more = {"experiment_id": experiment_id, "job_id": job_id, "activation": "relu", "rate": 0.5, "state": "pending"}
     with database.write() as session:
