@@ -1,5 +1,6 @@
 """What can be measured in a process of its own: the arguments are JSON, the figures have `seconds` among them."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,17 +58,17 @@ def engine(
     }  # fmt: skip
 
 
-def service(*, spec: Mapping[str, Any], datasets_dir: str, data_dir: str, num_experiments: int = 1) -> dict[str, Any]:
-    """POST a spec to an embedded service of its own and wait for its end.
+def service(*, spec: Mapping[str, Any], datasets_dir: str, num_experiments: int = 1) -> dict[str, Any]:
+    """POST a spec to an embedded service of its own, with an empty folder, and wait for its end.
 
     Args:
-        data_dir: the service's folder; what an earlier one compiled lies there.
-        num_experiments: the last of so many is timed, one after another.
+        num_experiments: so many one after another; the last is timed.
     """
-    with running_service(Path(data_dir), Path(datasets_dir)) as (http, process):
-        wait_for_workers(http, process)
-        for _ in range(num_experiments):
-            experiment_id, seconds = finish(http, spec)
-        memory = max(worker_memory_mib(process))
-        losses = final_losses(http, experiment_id)
+    with tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder:
+        with running_service(Path(folder), Path(datasets_dir)) as (http, process):
+            wait_for_workers(http, process)
+            for _ in range(num_experiments):
+                experiment_id, seconds = finish(http, spec)
+            memory = max(worker_memory_mib(process))
+            losses = final_losses(http, experiment_id)
     return {"seconds": seconds, "peak_memory_mib": memory, "final_val_losses": losses}
