@@ -53,6 +53,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
             "better": "lower" if is_loss else "higher",
         },
         **compared,
+        "warnings": [*compared["warnings"], *spec.warnings],
     }
 
 

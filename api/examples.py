@@ -48,7 +48,7 @@ EXPERIMENT: dict[str, Any] = {
     "provenance": {
         "actrobust": "0.1.0", "python": "3.11.9", "preset": PRESET_NAME,
         "spec_sha256": "6f1d3c0c1b0f7f9f3f0a2a4b8f6d5f0b7c9f1c2d3e4f5061728394a5b6c7d8e9",
-        "numerics": [{"engine": "serial", "device": "cpu", "threads": 1, "torch": "2.13.0"}],
+        "numerics": [{"engine": "compiled", "device": "cpu", "threads": 1, "precision": "float32", "torch": "2.13.0"}],
     },
     "error": None,
 }  # fmt: skip
@@ -74,6 +74,7 @@ PLAN: dict[str, Any] = {
     "metric_rows": 2800,
     "estimated_training_flops": 9.2e11,
     "estimated_memory_bytes": 9_000_000,
+    "warnings": [],
     "spec": _SPEC,
 }
 

@@ -76,7 +76,7 @@ def plan_document(checked: Checked) -> schemas.Plan:
         jobs=checked.plan.num_jobs, runs=checked.plan.num_runs,
         epochs_total=checked.plan.num_runs * checked.plan.num_epochs, metric_rows=checked.plan.num_metric_rows,
         estimated_training_flops=checked.plan.training_flops, estimated_memory_bytes=checked.plan.memory_bytes,
-        spec=checked.spec.model_dump(mode="json"),
+        warnings=list(checked.spec.warnings), spec=checked.spec.model_dump(mode="json"),
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ _ALL = (
         title="The study's multivariate setting",
         description=(
             "5,000 training rows of ten hidden functions, a 10-128-64-1 network with batch norm, 20 epochs of Adam; "
-            "dirt is N(0, 0.5) on every input and the target of 10 % of the rows. About a minute on two cores."
+            "dirt is N(0, 0.5) on every input and the target of 10 % of the rows. About ten seconds on two cores."
         ),
         source=STUDY,
         spec=_fbm(),
@@ -107,7 +107,7 @@ _ALL = (
         title="The study's MNIST setting",
         description=(
             "31,500 digits resized to 64 x 64, the study's convolutional network, 25 epochs of Adam with a stepped "
-            "learning rate; dirt is a wrong label on 10 % of the training images. About 40 minutes a seed on two cores."
+            "learning rate; dirt is a wrong label on 10 % of the training images. About 20 minutes a seed on two cores."
         ),
         source=STUDY,
         spec=_mnist(),

@@ -77,6 +77,13 @@ def test_validate_only_answers_with_the_plan_and_stores_nothing(client: TestClie
     assert nothing_is_stored(client)
 
 
+def test_the_plan_warns_of_one_function_under_two_labels(sqlite_client: TestClient) -> None:
+    twice = {**TINY, "activations": ["relu", {"kind": "leaky_relu", "negative_slope": 0.0, "label": "flat"}, "tanh"]}
+    plan = sqlite_client.post("/experiments?validate_only=true", json=twice).json()
+    assert plan["warnings"] == ["'relu' and 'flat' are the same function"]
+    assert sqlite_client.post("/experiments?validate_only=true", json=TINY).json()["warnings"] == []
+
+
 def test_validate_only_leaves_an_idempotency_key_unused(sqlite_client: TestClient) -> None:
     headers = {"Idempotency-Key": "k"}
     assert sqlite_client.post("/experiments?validate_only=true", json=TINY, headers=headers).status_code == 200
