@@ -64,11 +64,13 @@ def service(*, spec: Mapping[str, Any], datasets_dir: str, num_experiments: int 
     Args:
         num_experiments: so many one after another; the last is timed.
     """
-    with tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder:
-        with running_service(Path(folder), Path(datasets_dir)) as (http, process):
-            wait_for_workers(http, process)
-            for _ in range(num_experiments):
-                experiment_id, seconds = finish(http, spec)
-            memory = max(worker_memory_mib(process))
-            losses = final_losses(http, experiment_id)
+    with (
+        tempfile.TemporaryDirectory(prefix="actrobust-bench-") as folder,
+        running_service(Path(folder), Path(datasets_dir)) as (http, process),
+    ):
+        wait_for_workers(http, process)
+        for _ in range(num_experiments):
+            experiment_id, seconds = finish(http, spec)
+        memory = max(worker_memory_mib(process))
+        losses = final_losses(http, experiment_id)
     return {"seconds": seconds, "peak_memory_mib": memory, "final_val_losses": losses}

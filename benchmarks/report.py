@@ -25,14 +25,14 @@ COLUMNS = (
 class Table:
     """Alternatives for one kind of work; `baseline` names the one that the others are compared with.
 
-    `training_flops` are those of the whole; an alternative may train a part of it, `num_runs` networks. Compared is the
-    time of one run.
+    `flops_per_run` are those of training one network; an alternative trains `num_runs` of them. Compared is the time of
+    one run.
     """
 
     title: str
     description: str
     baseline: str
-    training_flops: float
+    flops_per_run: float
     measurements: Sequence[Measurement]
     num_runs: Mapping[str, int]
 
@@ -118,8 +118,7 @@ def _table(table: Table, machine: Machine) -> str:
 
 
 def _row(table: Table, measurement: Measurement, machine: Machine) -> tuple[str, ...]:
-    all_runs = max(table.num_runs.values())
-    gflops = table.training_flops / all_runs / table.run_s(measurement, warm=True) / 1e9
+    gflops = table.flops_per_run / table.run_s(measurement, warm=True) / 1e9
     compile_s = measurement.figures.get("compile_s", 0.0)
     losses = measurement.figures.get("final_val_losses")
     return (

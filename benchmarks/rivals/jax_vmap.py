@@ -27,8 +27,10 @@ from shared.spec import ExperimentSpec
 BATCH_NORM_MOMENTUM = 0.1
 BATCH_NORM_EPSILON = 1e-5
 
-# JAX has to be told before it touches its first device.
-jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+# JAX has to be told before it touches its first device. Without being told it has one, as most programs use it.
+NUM_DEVICES = os.environ.get("ACTROBUST_BENCH_JAX_DEVICES")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+jax.config.update("jax_num_cpu_devices", int(NUM_DEVICES) if NUM_DEVICES else CORES)
 
 Function = Callable[[Array, Any], Array]
 FUNCTIONS: dict[str, Callable[[Any], Function]] = {

@@ -14,7 +14,7 @@ MACHINE = Machine(
     peak_gflops_one_core=100.0, peak_gflops_all_cores=200.0,
 )  # fmt: skip
 TABLE = Table(
-    title="A setting", description="Four networks.", baseline="slow", training_flops=4e10,
+    title="A setting", description="Four networks.", baseline="slow", flops_per_run=1e10,
     measurements=(
         Measurement("slow", (4.0, 8.0, 5.0), 100.0, {"final_val_losses": [0.5, 0.25]}),
         Measurement("fast", (2.0, 1.0, 3.0), 200.0, {"compile_s": 0.5, "final_val_losses": [float("nan"), 0.25]}),
