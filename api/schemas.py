@@ -88,7 +88,9 @@ class Plan(Document):
     metric_rows: int
     estimated_training_flops: float
     estimated_memory_bytes: int = Field(description="Of one training process.")
-    warnings: list[str] = Field(description="What is allowed and perhaps not meant, such as one function under two labels.")
+    warnings: list[str] = Field(
+        description="What is allowed and perhaps not meant, such as one function under two labels."
+    )
     spec: ResolvedSpec
 
 

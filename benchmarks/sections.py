@@ -76,7 +76,7 @@ def multivariate(on: Bench) -> Table:
     run_once(on.engine("compile", STUDY_ONE_SEED))
     return on.table(
         "harrison-multivariate",
-        "Seven activations, clean and dirty, 20 epochs, ten seeds: 140 runs. Loops that train network after network get "
+        "Seven activations, clean and dirty, 20 epochs, ten seeds: 140 runs. Loops that train network by network get "
         "a part of them, for they take as long for each; what is compared is the time of one run. JAX compiles in "
         "every process, and warm is its time without that. It runs vmap over the networks of an activation on its one "
         "device, as most programs do, and also with the networks split over a device for each core. With one seed it "
