@@ -28,10 +28,10 @@ SHAPES = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "multivariate-as-run": {"preset": "harrison-multivariate-as-run"},
     "multivariate": {"preset": "harrison-multivariate"},
-    "shapeset-standard": {**SHAPES, "architecture": {"hidden": [200] * 3, "init": "glorot_standard"}},
-    "shapeset-normalized": SHAPES,
     "mnist-as-run": {"preset": "harrison-mnist-as-run", **THREE},
     "mnist-regularized": {"preset": "harrison-mnist-regularized", **THREE},
+    "shapeset-standard": {**SHAPES, "architecture": {"hidden": [200] * 3, "init": "glorot_standard"}},
+    "shapeset-normalized": SHAPES,
 }
 METRICS = ("val_loss", "val_accuracy", "train_loss", "train_accuracy", "memorization", "recovery")
 POLL_S = 2.0

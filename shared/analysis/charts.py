@@ -37,7 +37,10 @@ def degradation(answer: Answer) -> Chart:
         y=alt.Y("band_low:Q", title=_degradation_title(answer)), y2="band_high:Q"
     )
     line = base.mark_line().encode(y="degradation:Q", strokeDash=_dash(answer))
-    return _styled(_references(answer) + band + line, f"Degradation at {rate:g} dirty rows, 95 % simultaneous bands")
+    return _styled(
+        _references(answer) + band + line,
+        f"Degradation with {rate:.0%} of the rows dirty, {_confidence(answer)} simultaneous bands",
+    )
 
 
 def forest(answer: Answer) -> Chart:
@@ -58,7 +61,8 @@ def forest(answer: Answer) -> Chart:
     interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="ci_high:Q")
     point = base.mark_point(filled=True, size=70).encode(x="mean:Q")
     verdict = base.mark_text(align="left", dx=8, dy=-8, fontSize=10).encode(x="mean:Q", text="verdict:N")
-    title = f"Degradation at {rate:g} dirty rows, 95 % intervals over {answer['num_seeds']} seeds"
+    seeds = f"{answer['num_seeds']} seeds"
+    title = f"Degradation with {rate:.0%} of the rows dirty, {_confidence(answer)} intervals over {seeds}"
     return _styled(_references(answer, across=True) + interval + point + verdict, title)
 
 
@@ -92,7 +96,7 @@ def _labels(answer: Answer) -> list[str]:
 def _colour(answer: Answer, *, legend: bool = True) -> alt.Color:
     labels = _labels(answer)
     colours = [PALETTE[index % len(PALETTE)] for index in range(len(labels))]
-    shown = alt.Legend(title=None) if legend else None
+    shown = alt.Legend(title=None, symbolOpacity=1) if legend else None
     return alt.Color("activation:N", scale=alt.Scale(domain=labels, range=colours), legend=shown)
 
 
@@ -104,6 +108,10 @@ def _dash(answer: Answer) -> alt.StrokeDash:
 
 def _degradation_title(answer: Answer) -> str:
     return f"degradation ({answer['metric']['unit']}); above 0: dirt did harm"
+
+
+def _confidence(answer: Answer) -> str:
+    return f"{answer['confidence']:.0%}"
 
 
 def _references(answer: Answer, *, across: bool = False) -> Chart:

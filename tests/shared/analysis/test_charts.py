@@ -12,6 +12,7 @@ def answer(labels: list[str], *, curves: bool = True) -> dict[str, Any]:
     point = {"rate": 0.1, "clean": 0.1, "dirty": 0.2}
     return {
         "metric": {"name": "loss", "unit": "mse"}, "margin": {"value": 0.05}, "num_seeds": 10,
+        "confidence": 0.95,
         "activations": [
             {
                 "activation": label, "rank": len(labels) - place,
