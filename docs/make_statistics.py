@@ -127,7 +127,8 @@ def _ranking(found: dict[str, Any]) -> dict[str, Any]:
     return {
         entry["activation"]: {
             "rank": entry["rank"], "rank_low": entry["rank_low"], "rank_high": entry["rank_high"],
-            "clean": entry["clean"]["mean"], "clean_sd": entry["clean"]["sd"], "degradation": _condition(entry)["degradation"]["mean"],
+            "clean": entry["clean"]["mean"], "clean_sd": entry["clean"]["sd"],
+            "degradation": _condition(entry)["degradation"]["mean"],
             "degradation_sd": _condition(entry)["degradation"]["sd"], "verdict": _condition(entry)["verdict"],
             "pairing_correlation": _condition(entry)["pairing_correlation"],
         }

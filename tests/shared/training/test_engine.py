@@ -57,6 +57,12 @@ def test_an_experiment_that_takes_a_while_is_compiled_without_being_asked(tmp_pa
     assert decided(STUDY, on=engines(tmp_path))["engine"] == "compiled"
 
 
+def test_networks_that_fit_no_cache_are_left_to_pytorch_unless_asked_otherwise(tmp_path: Path) -> None:
+    wide = {"preset": "glorot-shapeset", "activations": ["tanh"]}
+    assert decided(resolve(wide), on=engines(tmp_path))["engine"] == "serial"
+    assert decided(resolve({**wide, "training": {"engine": "compiled"}}), on=engines(tmp_path))["engine"] == "compiled"
+
+
 def test_a_small_experiment_is_compiled_only_where_the_code_is_there_already(tmp_path: Path) -> None:
     here, spec = engines(tmp_path), tiny(activations=["tanh"])
     assert decided(spec, on=here)["engine"] == "serial"
