@@ -44,7 +44,7 @@ class TrainingJob:
         self._num_checkpoints = 0
         with database.read() as session:
             job = session.get_one(Job, lease.job_id)
-            self.pointers = list(job.checkpoints)
+            self.pointers, self.numerics = list(job.checkpoints), job.numerics
             self.spec = ExperimentSpec.model_validate(session.get_one(Experiment, job.experiment_id).spec)
             self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
             runs = session.scalars(select(Run).where(Run.job_id == lease.job_id).order_by(Run.seed, Run.rate))
@@ -70,7 +70,7 @@ class TrainingJob:
 
     def _prepare(self) -> Population:
         torch.set_num_threads(1)
-        decided = self.engines.decide(self.spec, self.activation, self.members)
+        decided = self.numerics or self.engines.decide(self.spec, self.activation, self.members)
         numerics = self._write(lambda session: queue.fix_numerics(session, self.lease, decided))
         self._write(lambda session: queue.mark_running(session, self.lease))
         missing = self.spec.dataset.missing(self.settings.effective_datasets_dir)

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_double, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_bool, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from shared.spec import ExperimentSpec
 from shared.training.data import MemberData
 from shared.training.layout import Layout, Place
 
+# In the order of C++'s `Kind`, and of its `Rule`.
 KINDS = (
     described.Linear, described.Conv2d, described.BatchNorm, described.Activate, described.MaxPool2d,
     described.Flatten, described.Dropout,
@@ -85,9 +86,9 @@ class NativeCode:
     loss: ctypes.CDLL | None
 
     @property
-    def lanes(self) -> int:
-        """Numbers of a vector."""
-        return int(self.network.vector_lanes())
+    def unit(self) -> int:
+        """Rows of weights are multiples of so many numbers."""
+        return int(self.network.numbers_per_unit())
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,14 @@ class NativeNetwork:
             _optimizer(spec.training.optimizer, layout.num_decayed),
         )  # fmt: skip
         code.network.network_new.restype = c_void_p
+        for function in (code.network.network_train, code.network.network_evaluate):
+            function.restype = c_bool
         self._network = c_void_p(code.network.network_new(ctypes.byref(description)))
+        _check(self._network.value is not None)
 
     def __del__(self) -> None:
-        self._code.network.network_free(self._network)
+        if hasattr(self, "_network"):
+            self._code.network.network_free(self._network)
 
     def train(self, member: NativeMember, stretch: Stretch, draws: Sequence[Tensor] = ()) -> None:
         """Train one network.
@@ -132,17 +137,22 @@ class NativeNetwork:
         Args:
             draws: for each dropout layer, uniform numbers of the shape of its input.
         """
-        self._code.network.network_train(
+        _check(self._code.network.network_train(
             self._network, ctypes.byref(member), c_void_p(stretch.bounds.data_ptr()), c_int64(stretch.first),
             c_int64(stretch.end), c_int64(stretch.steps_before), c_double(stretch.learning_rate),
             (c_void_p * len(draws))(*(draw.data_ptr() for draw in draws)),
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def evaluate(self, member: NativeMember, outputs_NC: Tensor) -> None:
         """Fill in the outputs of one network, in evaluation mode, for the first N of its rows."""
-        self._code.network.network_evaluate(
+        _check(self._code.network.network_evaluate(
             self._network, ctypes.byref(member), c_int64(len(outputs_NC)), c_void_p(outputs_NC.data_ptr())
-        )
+        ))  # fmt: skip
+
+
+def _check(had_memory: bool) -> None:
+    if not had_memory:
+        raise MemoryError("there is too little memory for a network of this size and batch")
 
 
 def _address(library: ctypes.CDLL, name: str) -> int | None:

@@ -124,7 +124,7 @@ class CompiledPopulation(LockstepPopulation):
         }
         self._layout = Layout(
             layers, spec.dataset.input_shape, next(iter(singles.values())),
-            lanes=code.lanes, decay_activations=spec.training.optimizer.decay_activations,
+            unit=code.unit, decay_activations=spec.training.optimizer.decay_activations,
         )  # fmt: skip
         dtype = DTYPES[spec.training.precision]
         self._weights_KP, self._running_KP = self._layout.rows([singles[member.seed] for member in members], dtype)

@@ -33,25 +33,29 @@ class DividedPopulation:
         self._records: list[EpochRecord] = []
         self._parts: list[LockstepPopulation] = []
         self._size = size
-        while not self._parts:
-            try:
-                self._parts = self._divide(self._size)
-            except torch.OutOfMemoryError:
-                self._size = self._half()
+        self._divide()
         self.facts: list[MemberFacts] = [fact for part in self._parts for fact in part.facts]
         self.epoch = 0
         self._at_epoch_end: dict[str, Tensor] = {}
 
-    def _divide(self, size: int) -> list[LockstepPopulation]:
-        return [self._build(self.members[first : first + size]) for first in range(0, len(self.members), size)]
+    def _divide(self) -> None:
+        """Build all parts, in half the size until there is memory for them."""
+        while True:
+            # The old parts go before the new ones come: there may be too little memory for both.
+            self._parts = []
+            try:
+                starts = range(0, len(self.members), self._size)
+                self._parts = [self._build(self.members[first : first + self._size]) for first in starts]
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+            else:
+                return
 
-    def _half(self) -> int:
-        """Half the size; the error that is being handled, when there is nothing left to halve."""
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
         if self._size == 1:
-            raise  # noqa: PLE0704 (called where a memory error is handled)
-        half = (self._size + 1) // 2
-        log.warning("too little memory on the device, smaller populations", size=half)
-        return half
+            raise error
+        self._size = (self._size + 1) // 2
+        log.warning("too little memory on the device, smaller populations", size=self._size)
 
     @property
     def finished(self) -> bool:
@@ -62,9 +66,9 @@ class DividedPopulation:
         """Train a slice of the part whose turn it is; the records when that completes the epoch."""
         try:
             return self._advance()
-        except torch.OutOfMemoryError:
-            self._size = self._half()
-        self._divide_anew()
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
+        self._divide()
         self._go_on_from(self._at_epoch_end)
         return None
 
@@ -98,13 +102,8 @@ class DividedPopulation:
         size, learned = int(state["size"]), {name: value for name, value in state.items() if name != "size"}
         if size != self._size:
             self._size = size
-            self._divide_anew()
+            self._divide()
         self._go_on_from(learned)
-
-    def _divide_anew(self) -> None:
-        # The old parts go before the new ones come: there may be too little memory for both.
-        self._parts = []
-        self._parts = self._divide(self._size)
 
     def _go_on_from(self, state: Mapping[str, Tensor]) -> None:
         self._at_epoch_end = dict(state)

@@ -1,4 +1,4 @@
-"""Where each weight of a compiled network lies: one flat row of numbers a network, padded to whole vectors.
+"""Where each weight of a compiled network lies: one flat row of numbers a network.
 
 Shape letters: K networks, P numbers of a row, I and O channels in and out, H W pixels of a kernel.
 """
@@ -19,14 +19,14 @@ View = Callable[[Tensor], Tensor]
 
 @dataclass
 class Row:
-    """Numbers side by side; `views` shows parts of rows (..., P) in torch's shapes."""
+    """Numbers side by side in multiples of `unit`; `views` shows parts of rows (..., P) in torch's shapes."""
 
-    lanes: int
+    unit: int
     size: int = 0
     views: dict[str, View] = field(default_factory=dict)
 
     def add(self, name: str, shape: tuple[int, ...], in_torch_order: View) -> int:
-        """Make room for an array, its last axis padded to whole vectors; where it starts."""
+        """Make room for an array, its last axis padded to whole units; where it starts."""
         start = self.size
         *leading, last = shape
         padded = self.padded(last)
@@ -40,8 +40,8 @@ class Row:
         return start
 
     def padded(self, count: int) -> int:
-        """The count rounded up to whole vectors."""
-        return -(-count // self.lanes) * self.lanes
+        """The count rounded up to whole units."""
+        return -(-count // self.unit) * self.unit
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Layout:
 
     Args:
         template: a network of these layers, for the names and shapes of what it learns.
-        lanes: numbers of a vector.
+        unit: rows of numbers are multiples of it.
         decay_activations: whether weight decay also takes hold of what activations learn.
     """
 
     def __init__(
-        self, layers: Sequence[Layer], input_shape: Shape, template: Network, *, lanes: int, decay_activations: bool
+        self, layers: Sequence[Layer], input_shape: Shape, template: Network, *, unit: int, decay_activations: bool
     ) -> None:
-        self.weights, self.running = Row(lanes), Row(lanes)
+        self.weights, self.running = Row(unit), Row(unit)
         self.places: list[Place] = []
         shape = input_shape
         for index, layer in enumerate(layers):

@@ -84,6 +84,8 @@ class LockstepPopulation(ABC):
         looked = time.monotonic()
         end = min(self._step + self._stride, len(self._bounds))
         self._train(order_KN, self._step, end, learning_rate)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # the clock shall see the work, not its launch
         batch_s = (time.monotonic() - looked) / (end - self._step)
         self._stride = max(1, min(2 * self._stride, int(SLICE_S / 4 / max(batch_s, 1e-6))))
         self._step = end

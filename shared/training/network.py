@@ -17,8 +17,8 @@ from shared.training.initialisation import initialise
 class Layers(nn.Sequential):
     """Layers after each other, and which of them are activations.
 
-    With `mixed_precision` products of matrices and convolutions take bfloat16 operands; the outputs are as precise as
-    the inputs.
+    With `mixed_precision` products of matrices and convolutions take bfloat16 operands; what comes out of each layer
+    has the inputs' precision again.
     """
 
     mixed_precision = False
@@ -28,9 +28,11 @@ class Layers(nn.Sequential):
         self.activation_modules = list(activations)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        outputs = inputs
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision):
-            outputs: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
-        return outputs.to(inputs.dtype)
+            for layer in self:
+                outputs = layer(outputs).to(inputs.dtype)
+        return outputs
 
 
 class Network(Layers):

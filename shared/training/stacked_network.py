@@ -54,7 +54,6 @@ class StackedBatchNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(self, singles: Sequence[Any]) -> None:
         super().__init__()
@@ -65,7 +64,6 @@ class StackedBatchNorm(nn.Module):
             self.register_buffer(name, torch.stack([getattr(single, name) for single in singles]))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(self.weight.dtype)  # moments of bfloat16 would be worth nothing
         averaged = (1, *range(3, inputs.dim()))
         if self.training:
             variance, mean = torch.var_mean(inputs, averaged, correction=0)

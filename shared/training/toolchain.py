@@ -11,7 +11,9 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -44,7 +46,10 @@ class Toolchain:
     @cached_property
     def compiler(self) -> list[str] | None:
         """The command that compiles C++: `$CXX`, else the first that is installed; None without one."""
-        wanted = shlex.split(os.environ.get("CXX", ""))
+        try:
+            wanted = shlex.split(os.environ.get("CXX", ""))
+        except ValueError:  # a quotation that does not end
+            return None
         names = [wanted[0]] if wanted else COMPILERS
         found = next((path for name in names if (path := shutil.which(name))), None)
         return None if found is None else [found, *wanted[1:]]
@@ -66,47 +71,89 @@ class Toolchain:
         """
         if self.compiler is None:
             raise CompilationError("no C++ compiler is installed")
-        path = self.folder / f"{name}-{self._digest(made_of, defines)}.so"
-        if not path.is_file():
-            self._compile(source(), path, defines)
+        path = self._path(name, made_of, defines)
+        if path in _failed:
+            raise CompilationError(_failed[path])
         try:
+            if not _is_whole(path):
+                self._compile(source(), path, defines)
             return ctypes.CDLL(str(path))
         except OSError as error:
-            raise CompilationError(f"{path.name} cannot be loaded: {error}") from error
+            _failed[path] = f"{path.name} cannot be had: {error}"
+            raise CompilationError(_failed[path]) from error
+        except CompilationError as error:
+            _failed[path] = str(error)
+            raise
 
     def has(self, name: str, *, made_of: str, defines: Sequence[str]) -> bool:
         """Whether `library` would find it in the folder."""
         if self.compiler is None:
             return False
-        return (self.folder / f"{name}-{self._digest(made_of, defines)}.so").is_file()
+        return _is_whole(self._path(name, made_of, defines))
+
+    def _path(self, name: str, made_of: str, defines: Sequence[str]) -> Path:
+        return self.folder / f"{name}-{self._digest(made_of, defines)}.so"
 
     def _digest(self, made_of: str, defines: Sequence[str]) -> str:
         assert self.compiler is not None
-        parts = (made_of, native_sources(), *defines, *FLAGS, _version(tuple(self.compiler)), _processor())
+        parts = (
+            made_of,
+            native_sources(),
+            *defines,
+            *FLAGS,
+            *self.compiler,
+            _version(tuple(self.compiler)),
+            _processor(),
+        )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
     def _compile(self, source: str, path: Path, defines: Sequence[str]) -> None:
         assert self.compiler is not None
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(path.with_suffix(".lock")):
-            if path.is_file():  # another process was faster
+            if _is_whole(path):  # another process was faster
                 return
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+            unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
             options = [*FLAGS, *_processor_flags(), *(f"-D{name}" for name in defines), f"-I{NATIVE}"]
             command = [*self.compiler, *options, "-x", "c++", "-"]
             log.info("compiling", library=path.name)
             try:
-                done = subprocess.run(  # noqa: S603 (a compiler that the operator installed, on our own code)
-                    [*command, "-o", str(unfinished), "-lm"], input=source, capture_output=True, text=True,
-                    timeout=COMPILE_TIMEOUT_S, check=False,
-                )  # fmt: skip
-                if done.returncode != 0:
-                    raise CompilationError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+                _run([*command, "-o", str(unfinished), "-lm"], source)
+                _digest_of(path).write_text(hashlib.sha256(unfinished.read_bytes()).hexdigest())
                 unfinished.replace(path)
-            except (OSError, subprocess.SubprocessError) as error:
-                raise CompilationError(f"{command[0]} failed: {error}") from error
             finally:
                 unfinished.unlink(missing_ok=True)
+
+
+def _digest_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there as it was made: loading one that a full disk cut short would end the process."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == _digest_of(path).read_text()
+    except OSError:
+        return False
+
+
+# What could not be had once in this process is not tried again: a compiler that hangs costs its time once.
+_failed: dict[Path, str] = {}
+
+
+def _run(command: Sequence[str], source: str) -> None:
+    """Compile; a compiler that takes too long is ended with all that it started."""
+    with subprocess.Popen(  # noqa: S603 (a compiler that the operator installed, on our own code)
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            _, said = process.communicate(source, timeout=COMPILE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise CompilationError(f"{command[0]} took longer than {COMPILE_TIMEOUT_S} s") from None
+    if process.returncode != 0:
+        raise CompilationError(f"{command[0]} failed: {said.strip()[-500:]}")
 
 
 @cache
@@ -146,9 +193,7 @@ def _processor_flags() -> list[str]:
 
 @contextmanager
 def _locked(path: Path) -> "Iterator[None]":
+    """One process at a time. The file stays: whoever unlinked it would let two in."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield

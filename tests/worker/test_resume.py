@@ -20,6 +20,7 @@ from tests.shared.store.experiments import (
     post_jobs,
     runs,
 )
+from tests.shared.training.populations import needs_compiler
 from tests.worker.processes import (
     SLICES_PER_EPOCH,
     After,
@@ -72,7 +73,7 @@ def test_a_drained_job_is_finished_by_another_process_with_identical_metrics(
 
 
 @one_batch_a_slice
-@pytest.mark.parametrize("name", ["noise of every kind", "compiled code"])
+@pytest.mark.parametrize("name", ["noise of every kind", pytest.param("compiled code", marks=needs_compiler)])
 def test_a_job_drained_again_and_again_is_finished_with_identical_metrics(
     name: str, sqlite_database: Database, on_sqlite: Settings
 ) -> None:

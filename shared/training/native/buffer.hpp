@@ -40,8 +40,8 @@ private:
     using Numbers = std::shared_ptr<real[]>;
 
     static Numbers allocate(long count) {
-        // Some loads reach a vector past the last number.
-        const long size = padded(count) + lanes;
+        // Loads of pairs reach two vectors past the last number.
+        const long size = padded(count) + 2 * lanes;
         Numbers numbers(new (std::align_val_t(64)) real[size],
                         [](real* start) { operator delete[](start, std::align_val_t(64)); });
         std::fill_n(numbers.get(), size, real(0));

@@ -242,8 +242,10 @@ private:
 
     void pair_pixels(long example) {
         const Buffer& image = before->output;
-        pair_rows(image.corner(example), image.corner(example) + step * image.stride, inputs_across.data(),
-                  image.example_stride() - step * image.stride);
+        const long paired = image.example_stride() - step * image.stride;
+        pair_rows(image.corner(example), image.corner(example) + step * image.stride, inputs_across.data(), paired);
+        // The last pixels of all have no neighbour.
+        pair_rows(image.corner(example) + paired, nullptr, inputs_across.data() + paired, step * image.stride);
         Pair* to = gradients_across.data();
         for (long y = 0; y < out.height; y++)
             for (long x = 0; x < out.width; x += 2, to += width) {

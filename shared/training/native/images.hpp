@@ -101,10 +101,10 @@ public:
             vec best = load(lines[0] + x), which{};
             for (long t = 1; t < size * size; t++) {
                 const vec candidate = load(lines[t / size] + x + t % size * before->output.stride);
-                // So written, what is not a number wins, as in torch.
-                const auto keeps = candidate <= best;
-                best = keeps ? best : candidate;
-                which = keeps ? which : splat(real(t));
+                // What is not a number wins, as in torch.
+                const auto wins = (candidate > best) | (candidate != candidate);
+                best = wins ? candidate : best;
+                which = wins ? splat(real(t)) : which;
             }
             store(y, best);
             store(chosen, which);
@@ -159,8 +159,10 @@ public:
     }
 
     void backward(Range range) override {
-        if (learns_before)
-            each_number(range, before->gradient, gradient, [](real& pixel, const real& feature) { pixel = feature; });
+        if (!learns_before) return;
+        // The channels that fill up the last vector too: what another network left there may be no number.
+        each_stretch(range, [](long length, real* to) { std::fill_n(to, length, real(0)); }, before->gradient);
+        each_number(range, before->gradient, gradient, [](real& pixel, const real& feature) { pixel = feature; });
     }
 
 private:

@@ -4,6 +4,7 @@
 // Python describes the layers and lays out the weights (layout.py); the structures below mirror bindings.py.
 
 #include <memory>
+#include <new>
 
 #include "batch_norm.hpp"
 #include "images.hpp"
@@ -259,18 +260,37 @@ private:
 
 extern "C" {
 
-std::int64_t vector_lanes() { return lanes; }
+// Rows of weights are multiples of this.
+std::int64_t numbers_per_unit() { return row_unit; }
 
-void* network_new(const NetworkDescription* description) { return new Network(*description); }
+// Null where there is too little memory: no exception may reach Python's C.
+void* network_new(const NetworkDescription* description) {
+    try {
+        return new Network(*description);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
 
 void network_free(void* network) { delete static_cast<Network*>(network); }
 
-void network_train(void* network, const Member* member, const std::int64_t* bounds, std::int64_t first,
+// Whether there was memory enough.
+bool network_train(void* network, const Member* member, const std::int64_t* bounds, std::int64_t first,
                    std::int64_t end, std::int64_t steps_before, double rate, const real* const* draws) {
-    static_cast<Network*>(network)->train(*member, bounds, first, end, steps_before, rate, draws);
+    try {
+        static_cast<Network*>(network)->train(*member, bounds, first, end, steps_before, rate, draws);
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
 }
 
-void network_evaluate(void* network, const Member* member, std::int64_t num_rows, real* outputs) {
-    static_cast<Network*>(network)->evaluate(*member, num_rows, outputs);
+bool network_evaluate(void* network, const Member* member, std::int64_t num_rows, real* outputs) {
+    try {
+        static_cast<Network*>(network)->evaluate(*member, num_rows, outputs);
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
 }
 }

@@ -22,5 +22,7 @@ inline vec load(const real* from) { return *reinterpret_cast<const vec_in_memory
 inline void store(real* to, vec value) { *reinterpret_cast<vec_in_memory*>(to) = value; }
 inline vec splat(real value) { return value - vec{}; }
 
-// Rows are padded to whole vectors, so that no loop needs a remainder; the padding holds zeros or is never read.
-constexpr long padded(long count) { return (count + lanes - 1) / lanes * lanes; }
+// Rows are padded to the widest vectors there are, so that no loop needs a remainder and that weights saved by one
+// processor fit another; the padding holds zeros or is never read.
+constexpr long row_unit = 64 / sizeof(real);
+constexpr long padded(long count) { return (count + row_unit - 1) / row_unit * row_unit; }

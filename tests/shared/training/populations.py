@@ -4,14 +4,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from shared.spec import ExperimentSpec
 from shared.training.engine import Engines
 from shared.training.population import EpochRecord, Member, Population
 from shared.training.toolchain import Toolchain
 
+NO_COMPILER = "needs a C++ compiler"
 # One for all tests of a run: what one of them compiled, the others find.
 _COMPILED = tempfile.TemporaryDirectory(prefix="actrobust-compiled-")
 ENGINES = Engines(toolchain=Toolchain(Path(_COMPILED.name)), datasets_dir=Path("nowhere"))
+needs_compiler = pytest.mark.skipif(ENGINES.toolchain.compiler is None, reason=NO_COMPILER)
 
 
 def on_engine(spec: ExperimentSpec, engine: str, **training: object) -> ExperimentSpec:
@@ -30,6 +34,8 @@ def population(
     """The population of one activation: of the first one, or of that with this label."""
     activation = next(entry for entry in spec.activations if label in {None, entry.name})
     chosen = all_members(spec) if members is None else list(members)
+    if spec.training.engine == "compiled" and ENGINES.toolchain.compiler is None:
+        pytest.skip(NO_COMPILER)
     numerics = ENGINES.decide(spec, activation, chosen)
     assert spec.training.engine in {"auto", numerics["engine"]}
     return ENGINES.build(spec, activation, chosen, numerics)

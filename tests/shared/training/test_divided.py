@@ -81,6 +81,19 @@ def test_too_little_memory_halves_the_population_and_nothing_else(
     assert int(trained.state()["size"]) == 3
 
 
+def test_too_little_memory_for_building_halves_the_population_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    initialise: Any = StackedPopulation.__init__
+
+    def short_of_memory(self: StackedPopulation, spec: Any, activation: Any, members: Any, **options: Any) -> None:
+        if len(members) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        initialise(self, spec, activation, members, **options)
+
+    monkeypatch.setattr(StackedPopulation, "__init__", short_of_memory)
+    trained = divided(SPEC, size=10)
+    assert_same(finish(trained), records(on_engine(SPEC, "serial")))
+
+
 def test_a_network_that_does_not_fit_alone_is_an_error(memory_for: Callable[..., None]) -> None:
     memory_for(0)
     with pytest.raises(torch.OutOfMemoryError):

@@ -2,6 +2,7 @@
 
 from functools import cache
 from math import isfinite
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from shared.catalog.optimizers import OPTIMIZERS
 from shared.spec import ExperimentSpec
 from shared.training.population import EpochRecord
 from tests.shared.specs import TINY_CLASSIFICATION, TINY_REGRESSION, tiny
-from tests.shared.training.populations import all_members, by_member, on_engine, records
+from tests.shared.training.populations import all_members, by_member, finish, on_engine, population, records
 from tests.shared.training.test_resume import CASES, ON_EVERY_ENGINE
 
 TOLERANCES = {"float64": 1e-9, "float32": 1e-3}
@@ -108,3 +109,17 @@ def test_a_member_that_diverges_leaves_the_others_as_they_were(engine: str) -> N
         in_company = [record for record in found if record.member == k]
         for expected, record in zip(alone, in_company, strict=True):
             assert_close("val_loss", expected["val_loss"], record.val_loss, DOUBLE)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("case", ["regression", "convolutions"])
+def test_what_a_compiled_network_left_behind_does_not_reach_the_next(case: str, precision: str) -> None:
+    spec = on_engine(CASES[case], "compiled", precision=precision)
+    members = all_members(spec)
+    expected = by_member(spec, [members[1]])[members[1]]
+    poisoned: Any = population(spec, members)
+    poisoned._weights_KP[0] = float("nan")
+    found = [record for record in finish(poisoned) if record.member == 1]
+    assert len(found) == len(expected)
+    for record, wanted in zip(found, expected, strict=True):
+        assert {name: getattr(record, name) for name in wanted} == wanted
