@@ -81,15 +81,20 @@ class Condition(Document):
     pairing_correlation: float | None = Field(description="Of clean and dirty scores over seeds.")
     degradation: Degradation
     normalized: Interval = Field(description="Degradation as a share of what was learned, with Fieller's interval.")
-    noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin.")
-    inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin.")
-    equivalence_p: float | None = Field(description="Of H0: the degradation is beyond the margin on either side.")
+    noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin; unadjusted.")
+    inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin; unadjusted.")
+    equivalence_p: float | None = Field(
+        description="Of H0: the degradation is beyond the margin on either side; unadjusted."
+    )
     verdict: Verdict | None = Field(
         description="`robust`: shown to stay within the margin, `harmed`: shown to exceed it, by Holm over all "
         "activations and rates; `not_learned`: no better than nine tenths of the null score."
     )
     provisional: bool = Field(description="Whether the verdict stands on a margin that nobody declared.")
-    smallest_margin: float | None = Field(description="Upper end of the interval: the margin that would have passed.")
+    smallest_margin: float | None = Field(
+        description="Upper end of the interval: the smallest margin that would have passed had this been the only "
+        "activation and rate."
+    )
     share_beyond_margin: Interval = Field(description="Share of seeds whose degradation exceeds the margin.")
     best_last_gap: BestLastGap
     memorization: float | None = Field(description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it.")
