@@ -80,7 +80,9 @@ class Condition(Document):
     dirty: Summary
     pairing_correlation: float | None = Field(description="Of clean and dirty scores over seeds.")
     degradation: Degradation
-    normalized: Interval = Field(description="Degradation as a share of what was learned, with Fieller's interval.")
+    normalized: Interval = Field(
+        description="Degradation as a share of what was learned, with Fieller's interval; null where nothing was."
+    )
     noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin; unadjusted.")
     inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin; unadjusted.")
     equivalence_p: float | None = Field(
@@ -117,7 +119,7 @@ class CurvePoint(Document):
 
 
 class BreakdownRate(Interval):
-    """The rate at which half of what was learned is lost."""
+    """The rate at which half of what was learned is lost; all null where nothing was learned."""
 
     censored_above: float | None = Field(description="The largest rate, where it is not reached within the sweep.")
 

@@ -56,7 +56,7 @@ def first_crossing(values_R: Array, rates: Array) -> float:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Rates at which half of what was learned is lost, (A,); NaN: beyond the sweep, or unknown."""
+    """Rates at which half of what was learned is lost, (A,); NaN: beyond the sweep, unknown, or nothing was learned."""
 
     value: Array
     low: Array
@@ -90,8 +90,11 @@ def breakdown_rate(
     value, low, high = (
         np.array([first_crossing(row, grid) for row in isotonic(ends_AR)]) for ends_AR in (mean_AR, high_AR, low_AR)
     )
-    known = ~np.isnan(mean_AR).any(axis=-1)
-    return Breakdown(value, low, high, known & np.isnan(value))
+    # Where B is not below 0 at rate 0, nothing was learned that could be lost.
+    learned_A = mean_AR[:, 0] < 0
+    value, low, high = (np.where(learned_A, part_A, np.nan) for part_A in (value, low, high))
+    known_A = ~np.isnan(mean_AR).any(axis=-1)
+    return Breakdown(value, low, high, learned_A & known_A & np.isnan(value))
 
 
 def relative_error(h_XS: Array, reference_XS: Array) -> Array:

@@ -170,6 +170,16 @@ def test_what_has_not_learned_is_said_so_and_ranks_last() -> None:
     assert any("lazy" in warning for warning in answer["warnings"])
 
 
+def test_who_does_worse_than_the_null_score_has_no_share_to_lose() -> None:
+    losses = random_losses(8)
+    losses[0] += 1.0
+    worse, *_ = ask(results(losses, rates=(0.0, 0.1, 0.2)))["activations"]
+    for condition in worse["conditions"]:
+        assert condition["normalized"] == {"value": None, "ci_low": None, "ci_high": None}
+    nothing = {"value": None, "ci_low": None, "ci_high": None, "censored_above": None}
+    assert worse["breakdown_rate"] == nothing
+
+
 def test_a_place_lies_between_its_ends_though_what_has_not_learned_was_moved_behind() -> None:
     """The lazy one loses significantly less than the others and still comes last."""
     rng = np.random.default_rng(0)

@@ -75,6 +75,16 @@ def test_what_holds_out_to_the_largest_rate_is_censored_there() -> None:
     assert found.censored[0]
 
 
+@pytest.mark.parametrize("learned", [[-0.2, -0.3, -0.1], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("lost", [0.0, 1.0, -1.0])
+def test_where_nothing_was_learned_nothing_breaks_down(learned: list[float], lost: float) -> None:
+    rates = np.array([0.1, 0.2])
+    degradation = lost * rates[:, None] + np.array([[[0.01, 0.02, 0.03], [0.02, 0.02, 0.03]]])
+    found = breakdown_rate(degradation, np.array([learned]), rates, confidence=0.95)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert not found.censored[0]
+
+
 def test_an_end_outside_the_sweep_is_open() -> None:
     rates = np.array([0.2, 0.4])
     degradation = np.array([[[0.1, 0.2, 0.3], [0.3, 0.5, 0.8]]])
