@@ -103,6 +103,18 @@ def test_ranks_by_hand(values: list[list[float]], expected: list[int]) -> None:
     assert list(ranks(answer).values()) == expected
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_mean_harm_of_accuracies_in_360ths_is_a_tie(seed: int) -> None:
+    """All lose as many of 360 rows on average, spread over the seeds in another way; the dirty score decides."""
+    rng = np.random.default_rng(seed)
+    right = 300 + rng.permutation(6)[:, None] + np.zeros(10, dtype=int)
+    lost = rng.multinomial(97, np.full(10, 0.1), size=6)
+    accuracy = np.stack([right, right - lost, right - 2 * lost], axis=1)[..., None] / 360
+    given = results(np.full_like(accuracy, NAN), accuracy=accuracy, null_accuracy=0.1, rates=(0.0, 0.1, 0.3))
+    expected = (-right[:, 0]).argsort().argsort() + 1
+    assert list(ranks(ask(given, metric="accuracy")).values()) == expected.tolist()
+
+
 def test_ranks_over_several_rates_are_by_the_area_under_the_degradation() -> None:
     """At rates 0.1, 0.2, 0.8: a suffers early and stays, b only at the end and twice as much, yet less in all."""
     rates = (0.0, 0.1, 0.2, 0.8)
