@@ -129,8 +129,15 @@ class ComparedActivation(Document):
 
     activation: str
     rank: int | None = Field(description="1 suffers least; null before the end.")
-    rank_low: int | None = Field(description="1 + the number of activations that are significantly better.")
-    rank_high: int | None = Field(description="The number of activations that are not significantly worse.")
+    rank_low: int | None = Field(
+        description="1 + the number of activations that are significantly better, or `rank` where that is less. Of two "
+        "without harm none is better. Activations that did not learn, or diverged on clean data, are not counted; they "
+        "stand between their own rank and the last."
+    )
+    rank_high: int | None = Field(
+        description="The number of all activations less those, counted in the same way, that are significantly worse, "
+        "or `rank` where that is more."
+    )
     clean: Summary
     conditions: list[Condition]
     audc: MeanInterval = Field(description="Area under the degradation over rates, from 0 to the largest.")
