@@ -59,6 +59,7 @@ class Degradation(Document):
 
     mean: float | None
     sd: float | None
+    n: int = Field(description="Number of pairs, clean and dirty of one seed, that are complete.")
     iqm: float | None = Field(description="Interquartile mean.")
     ci_low: float | None
     ci_high: float | None
@@ -119,7 +120,7 @@ class CurvePoint(Document):
 
 
 class BreakdownRate(Interval):
-    """The rate at which half of what was learned is lost; all null where nothing was learned."""
+    """The rate at which half of what was learned is lost, over seeds with all rates; null if nothing was learned."""
 
     censored_above: float | None = Field(description="The largest rate, where it is not reached within the sweep.")
 
@@ -140,7 +141,9 @@ class ComparedActivation(Document):
     )
     clean: Summary
     conditions: list[Condition]
-    audc: MeanInterval = Field(description="Area under the degradation over rates, from 0 to the largest.")
+    audc: MeanInterval = Field(
+        description="Area under the degradation over rates, from 0 to the largest, over the seeds that have all rates."
+    )
     breakdown_rate: BreakdownRate
     relative_error: float | None = Field(description="Sum of the dirty scores over all rates, in percent of ReLU's.")
     curve: list[CurvePoint] = Field([], description="With `include=curves`.")

@@ -73,11 +73,12 @@ def breakdown_rate(
     outside the sweep is NaN.
 
     Args:
-        degradation_ARS: D; `rates` in rising order, without 0, at which D is 0.
+        degradation_ARS: D; `rates` in rising order, without 0, at which D is 0. A seed that lacks a rate has no part.
         learned_AS: K, the null score minus the clean score.
     """
     half_ARS = np.broadcast_to(HALF * learned_AS[:, None], degradation_ARS.shape)
     lost_ARS = np.concatenate([-half_ARS[:, :1], degradation_ARS - half_ARS], axis=1)
+    lost_ARS = np.where(np.isnan(lost_ARS).any(axis=1, keepdims=True), np.nan, lost_ARS)
     grid = np.concatenate([[0.0], rates])
     summary = moments(lost_ARS)
     mean_AR, no_spread_AR = summary.mean, summary.sd == 0

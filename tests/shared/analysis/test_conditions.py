@@ -60,7 +60,7 @@ def _check_degradation(shown: dict[str, Any], d: Array) -> None:
         (d, np.zeros(n)), lambda x, y: (x - y).mean(), permutation_type="samples", n_resamples=2**n
     ).pvalue
     assert shown == {
-        "mean": pytest.approx(d.mean(), abs=1e-9), "sd": pytest.approx(d.std(ddof=1), abs=1e-9),
+        "mean": pytest.approx(d.mean(), abs=1e-9), "sd": pytest.approx(d.std(ddof=1), abs=1e-9), "n": n,
         "iqm": pytest.approx(stats.trim_mean(d, 0.25), abs=1e-9), "ci_low": pytest.approx(interval.low, abs=1e-9),
         "ci_high": pytest.approx(interval.high, abs=1e-9), "p_value": pytest.approx(p, abs=1e-9),
         "effect_size": pytest.approx(d.mean() / d.std(ddof=1) * (1 - 3 / (4 * n - 5)), abs=1e-9),

@@ -46,6 +46,7 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
     assert condition["degradation"] == {
         "mean": 2.0,
         "sd": pytest.approx(math.sqrt(2)),
+        "n": 2,
         "iqm": 2.0,
         "ci_low": pytest.approx(2 - 12.706205, abs=1e-5),
         "ci_high": pytest.approx(2 + 12.706205, abs=1e-5),
@@ -53,7 +54,8 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
         "effect_size": 0.0,
     }
     assert b["conditions"][0]["degradation"] == {
-        "mean": 0.5, "sd": 0.0, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+        "mean": 0.5, "sd": 0.0, "n": 2, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None,
+        "effect_size": None,
     }  # fmt: skip
     assert c["conditions"][0]["degradation"]["mean"] == -0.5
     assert ranks(answer) == {"a": 3, "b": 2, "c": 1}
@@ -173,7 +175,7 @@ def test_a_pair_of_which_one_half_is_missing_is_listed_and_used_nowhere() -> Non
         {"activation": "a", "rate": 0.1, "seed": 3},
     ]
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
-    assert degradation["mean"] == 1.5
+    assert (degradation["mean"], degradation["n"]) == (1.5, 2)
     assert answer["activations"][0]["clean"]["n"] == 3
 
 
@@ -184,7 +186,9 @@ def test_an_experiment_that_has_just_begun_is_answered_without_numbers() -> None
     assert answer["margin"] == {"value": None, "declared": False}
     for entry in answer["activations"]:
         assert entry["clean"] == {"mean": None, "sd": None, "n": 0}
-        assert set(entry["conditions"][0]["degradation"].values()) == {None}
+        degradation = entry["conditions"][0]["degradation"]
+        assert degradation.pop("n") == 0
+        assert set(degradation.values()) == {None}
     assert len(answer["missing_pairs"]) == 6
 
 
@@ -193,7 +197,8 @@ def test_a_single_seed_has_means_and_ranks_but_no_interval() -> None:
     assert ranks(answer) == {"act0": 2, "act1": 1}
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
     assert degradation == {
-        "mean": 1.0, "sd": None, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+        "mean": 1.0, "sd": None, "n": 1, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None,
+        "effect_size": None,
     }  # fmt: skip
     assert answer["activations"][0]["conditions"][0]["pairing_correlation"] is None
     assert any("too few" in warning for warning in answer["warnings"])
