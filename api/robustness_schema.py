@@ -100,8 +100,14 @@ class Condition(Document):
     )
     share_beyond_margin: Interval = Field(description="Share of seeds whose degradation exceeds the margin.")
     best_last_gap: BestLastGap
-    memorization: float | None = Field(description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it.")
-    recovery: float | None = Field(description="Share of the corrupted rows answered with their true label.")
+    memorization: float | None = Field(
+        description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it. Runs without a value at the score's "
+        "epoch are left out."
+    )
+    recovery: float | None = Field(
+        description="Share of the corrupted rows answered with their true label. Runs without a value at the score's "
+        "epoch are left out."
+    )
     relative_error: float | None = Field(description="Dirty score in percent of ReLU's; null without ReLU.")
 
 

@@ -143,6 +143,7 @@ def test_an_activation_that_diverged_on_clean_data_ranks_last() -> None:
     assert ranks(answer) == {"fragile": 2, "harmed": 1}
     assert answer["diverged"] == [{"activation": "fragile", "rate": 0.0, "seed": 1}]
     assert any("diverged" in warning for warning in answer["warnings"])
+    assert any("from the epoch of the divergence on" in warning for warning in answer["warnings"])
 
 
 def test_a_dirty_run_that_diverged_is_scored_as_null_and_not_left_out() -> None:
