@@ -104,7 +104,7 @@ def _worst_from_divergence(results: Results, metric: str, h_ARSE: Array) -> Arra
     if not results.diverged_ARS.any():
         return h_ARSE
     null_ARS = results.null_loss_ARS if metric == "loss" else 1 - results.null_accuracy_ARS
-    worst_ARS = np.fmax(null_ARS, np.where(np.isfinite(h_ARSE), h_ARSE, -np.inf).max(axis=-1))
+    worst_ARS = np.fmax(null_ARS, np.where(np.isfinite(h_ARSE), h_ARSE, -np.inf).max(axis=-1, initial=-np.inf))
     # Its last row counts as diverged even where the loss is finite: weights or training loss were not.
     epochs_E = np.arange(1, h_ARSE.shape[-1] + 1)
     from_there_on = results.diverged_ARS[..., None] & (epochs_E >= results.num_measured_ARS[..., None])

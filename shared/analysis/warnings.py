@@ -45,7 +45,7 @@ def _not_learned(scored: Scored, _question: Question, learned_A: list[bool | Non
 
 def _no_spread(scored: Scored, _question: Question, _learned_A: list[bool | None]) -> Iterator[str]:
     if (moments(scored.degradation_ARS).sd == 0).any():
-        yield "a degradation that is the same in every seed has no interval, no p value and no verdict"
+        yield "a degradation without spread has no interval and no p value, and is neither 'robust' nor 'harmed'"
 
 
 def _scope(_scored: Scored, question: Question, _learned_A: list[bool | None]) -> Iterator[str]:

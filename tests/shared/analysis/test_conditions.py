@@ -152,6 +152,14 @@ def test_without_spread_there_is_neither_interval_nor_p_nor_verdict() -> None:
     assert any("no interval" in warning for warning in answer["warnings"])
 
 
+def test_without_spread_it_may_still_be_shown_that_nothing_was_learned() -> None:
+    answer = ask(results(np.array([[[0.99] * 6, [1.0] * 6]])[..., None]))
+    assert conditions(answer)[0]["verdict"] == "not_learned"
+    (warning,) = [warning for warning in answer["warnings"] if "no interval" in warning]
+    assert "no verdict" not in warning
+    assert "neither 'robust' nor 'harmed'" in warning
+
+
 def test_a_degradation_of_just_the_margin_is_not_beyond_it() -> None:
     accuracy = np.array([[[0.95, 0.8, 0.7, 0.9], [0.93, 0.78, 0.68, 0.7]]])[..., None]
     given = results(np.full_like(accuracy, NAN), accuracy=accuracy, null_accuracy=0.1)
