@@ -105,8 +105,8 @@ _CONDITION: dict[str, Any] = {
     "dirty": {"mean": 0.04, "sd": 0.003, "n": 10},
     "pairing_correlation": 0.6,
     "degradation": {
-        "mean": 0.01, "sd": 0.0028, "iqm": 0.01, "ci_low": 0.008, "ci_high": 0.012, "p_value": 0.00195,
-        "effect_size": 3.26,
+        "mean": 0.01, "sd": 0.0028, "n": 10, "iqm": 0.01, "ci_low": 0.008, "ci_high": 0.012,
+        "p_value": 0.00195, "effect_size": 3.26,
     },
     "normalized": {"value": 0.143, "ci_low": 0.11, "ci_high": 0.18},
     "noninferiority_p": 0.9999, "inferiority_p": 0.0002, "equivalence_p": 0.9999,

@@ -59,6 +59,7 @@ class Degradation(Document):
 
     mean: float | None
     sd: float | None
+    n: int = Field(description="Number of pairs, clean and dirty of one seed, that are complete.")
     iqm: float | None = Field(description="Interquartile mean.")
     ci_low: float | None
     ci_high: float | None
@@ -80,20 +81,33 @@ class Condition(Document):
     dirty: Summary
     pairing_correlation: float | None = Field(description="Of clean and dirty scores over seeds.")
     degradation: Degradation
-    normalized: Interval = Field(description="Degradation as a share of what was learned, with Fieller's interval.")
-    noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin.")
-    inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin.")
-    equivalence_p: float | None = Field(description="Of H0: the degradation is beyond the margin on either side.")
+    normalized: Interval = Field(
+        description="Degradation as a share of what was learned, with Fieller's interval; null where nothing was."
+    )
+    noninferiority_p: float | None = Field(description="Of H0: the degradation is at least the margin; unadjusted.")
+    inferiority_p: float | None = Field(description="Of H0: the degradation is at most the margin; unadjusted.")
+    equivalence_p: float | None = Field(
+        description="Of H0: the degradation is beyond the margin on either side; unadjusted."
+    )
     verdict: Verdict | None = Field(
         description="`robust`: shown to stay within the margin, `harmed`: shown to exceed it, by Holm over all "
         "activations and rates; `not_learned`: no better than nine tenths of the null score."
     )
     provisional: bool = Field(description="Whether the verdict stands on a margin that nobody declared.")
-    smallest_margin: float | None = Field(description="Upper end of the interval: the margin that would have passed.")
+    smallest_margin: float | None = Field(
+        description="Upper end of the interval: the smallest margin that would have passed had this been the only "
+        "activation and rate."
+    )
     share_beyond_margin: Interval = Field(description="Share of seeds whose degradation exceeds the margin.")
     best_last_gap: BestLastGap
-    memorization: float | None = Field(description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it.")
-    recovery: float | None = Field(description="Share of the corrupted rows answered with their true label.")
+    memorization: float | None = Field(
+        description="Of the corrupted rows: 0 ignored the dirt, 1 memorised it. Runs without a value at the score's "
+        "epoch are left out."
+    )
+    recovery: float | None = Field(
+        description="Share of the corrupted rows answered with their true label. Runs without a value at the score's "
+        "epoch are left out."
+    )
     relative_error: float | None = Field(description="Dirty score in percent of ReLU's; null without ReLU.")
 
 
@@ -112,7 +126,7 @@ class CurvePoint(Document):
 
 
 class BreakdownRate(Interval):
-    """The rate at which half of what was learned is lost."""
+    """The rate at which half of what was learned is lost, over seeds with all rates; null if nothing was learned."""
 
     censored_above: float | None = Field(description="The largest rate, where it is not reached within the sweep.")
 
@@ -122,11 +136,20 @@ class ComparedActivation(Document):
 
     activation: str
     rank: int | None = Field(description="1 suffers least; null before the end.")
-    rank_low: int | None = Field(description="1 + the number of activations that are significantly better.")
-    rank_high: int | None = Field(description="The number of activations that are not significantly worse.")
+    rank_low: int | None = Field(
+        description="1 + the number of activations that are significantly better, or `rank` where that is less. Of two "
+        "without harm none is better. Activations that did not learn, or diverged on clean data, are not counted; they "
+        "stand between their own rank and the last."
+    )
+    rank_high: int | None = Field(
+        description="The number of all activations less those, counted in the same way, that are significantly worse, "
+        "or `rank` where that is more."
+    )
     clean: Summary
     conditions: list[Condition]
-    audc: MeanInterval = Field(description="Area under the degradation over rates, from 0 to the largest.")
+    audc: MeanInterval = Field(
+        description="Area under the degradation over rates, from 0 to the largest, over the seeds that have all rates."
+    )
     breakdown_rate: BreakdownRate
     relative_error: float | None = Field(description="Sum of the dirty scores over all rates, in percent of ReLU's.")
     curve: list[CurvePoint] = Field([], description="With `include=curves`.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.analysis import statistics, verdicts
 from shared.analysis.question import Question
@@ -89,9 +90,12 @@ def condition_entries(
             for a in range(len(scored.activations))]  # fmt: skip
 
 
-def _entries(**columns: Array) -> list[list[dict[str, float | None]]]:
-    """Arrays (A, R) as objects with one number of each."""
-    listed = {name: numbers(column) for name, column in columns.items()}
+def _entries(**columns: Array | NDArray[np.int64]) -> list[list[dict[str, float | None]]]:
+    """Arrays (A, R) as objects with one number of each; counts stay whole."""
+    listed = {
+        name: column.tolist() if np.issubdtype(column.dtype, np.integer) else numbers(column)
+        for name, column in columns.items()
+    }
     num_activations, num_rates = next(iter(columns.values())).shape
     return [[{name: column[a][r] for name, column in listed.items()} for r in range(num_rates)]
             for a in range(num_activations)]  # fmt: skip
@@ -103,7 +107,7 @@ def _degradation(scored: Scored, question: Question, low_AR: Array, high_AR: Arr
     # Seeds whose splits overlap are not independent, so that their signs cannot be flipped one by one.
     flips = tested and not question.overlap
     return _entries(
-        mean=summary.mean, sd=summary.sd, iqm=statistics.interquartile_mean(degradation_ARS),
+        mean=summary.mean, sd=summary.sd, n=summary.n, iqm=statistics.interquartile_mean(degradation_ARS),
         ci_low=low_AR, ci_high=high_AR,
         p_value=sign_flip_p(degradation_ARS) if flips else np.full(summary.mean.shape, np.nan),
         effect_size=statistics.hedges_g(degradation_ARS),

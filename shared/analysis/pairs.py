@@ -117,11 +117,20 @@ def _share_lower(difference_PS: Array, question: Question) -> tuple[Array, Array
     return share_P, *clopper_pearson(lower_P, n_P, question.confidence)
 
 
-def rank_ends(tests: PairTests, num_activations: int, alpha: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Between which places an activation may stand: 1 + number significantly better, A - number significantly worse."""
-    significant_P = tests.adjusted_P <= alpha
-    a_lower_P = moments(tests.difference_PS).mean < 0
-    lower_P, higher_P = np.where(a_lower_P, tests.a_P, tests.b_P), np.where(a_lower_P, tests.b_P, tests.a_P)
+def rank_ends(
+    tests: PairTests, level_A: NDArray[np.int64], counted_A: NDArray[np.bool_], alpha: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Between which places an activation may stand: 1 + number significantly better, A - number significantly worse.
+
+    Args:
+        level_A: see `verdicts.harm_levels`. Who has no harm is no better than another who has none.
+        counted_A: who may be better or worse than others at all.
+    """
+    num_activations = len(level_A)
+    a_P, b_P = tests.a_P, tests.b_P
+    significant_P = (tests.adjusted_P <= alpha) & (level_A[a_P] != level_A[b_P]) & counted_A[a_P] & counted_A[b_P]
+    a_lower_P = level_A[a_P] < level_A[b_P]
+    lower_P, higher_P = np.where(a_lower_P, a_P, b_P), np.where(a_lower_P, b_P, a_P)
     better_A = np.bincount(higher_P[significant_P], minlength=num_activations)
     worse_A = np.bincount(lower_P[significant_P], minlength=num_activations)
     return 1 + better_A, num_activations - worse_A

@@ -126,16 +126,18 @@ def _ranks(
     num = len(scored.activations)
     if not complete:
         return [{"rank": None, "rank_low": None, "rank_high": None}] * num
-    area_AS = area_under_degradation(scored.degradation_ARS, np.array(scored.rates))
-    ranks = verdicts.ranks(
-        moments(area_AS).mean, moments(scored.dirty_ARS).mean.mean(axis=-1),
-        not_learned_A=[learned is False for learned in tests.learned_A],
-        fragile_A=np.any(scored.diverged_clean_AS, axis=-1),
-    )  # fmt: skip
+    harm_A = moments(area_under_degradation(scored.degradation_ARS, np.array(scored.rates))).mean
+    dirty_A = moments(scored.dirty_ARS).mean.mean(axis=-1)
+    not_learned_A = [learned is False for learned in tests.learned_A]
+    fragile_A = np.any(scored.diverged_clean_AS, axis=-1)
+    ranks = verdicts.ranks(harm_A, dirty_A, not_learned_A=not_learned_A, fragile_A=fragile_A)
     if question.overlap:
         return [{"rank": rank, "rank_low": None, "rank_high": None} for rank in ranks]
-    low_A, high_A = pairs.rank_ends(compared, num, question.alpha)
-    # Who has learned nothing comes last whatever it loses, and negative harm is none: the ends make room for that.
+    # Who comes behind all others by rule has no place to lose, and says nothing about theirs.
+    counted_A = ~(np.array(not_learned_A) | fragile_A)
+    low_A, high_A = pairs.rank_ends(compared, verdicts.harm_levels(harm_A, dirty_A), counted_A, question.alpha)
+    low_A, high_A = np.where(counted_A, low_A, num), np.where(counted_A, high_A, num)
+    # The rank is by the mean alone, with negative harm as none: the ends make room for it.
     return [
         {"rank": rank, "rank_low": min(rank, int(low)), "rank_high": max(rank, int(high))}
         for rank, low, high in zip(ranks, low_A, high_A, strict=True)

@@ -91,15 +91,20 @@ def oriented(results: Results, metric: str, *, selection_half: bool = False) -> 
     From the epoch in which a run diverged on, h is the larger of its null score and its worst finite h: dropping it
     would flatter the fragile.
     """
+    return _worst_from_divergence(results, metric, _measured(results, metric, selection_half=selection_half))
+
+
+def _measured(results: Results, metric: str, *, selection_half: bool = False) -> Array:
     if metric == "loss":
-        h_ARSE = results.loss_a_ARSE if selection_half else results.loss_ARSE
-        null_ARS = results.null_loss_ARS
-    else:
-        h_ARSE = 1 - (results.accuracy_a_ARSE if selection_half else results.accuracy_ARSE)
-        null_ARS = 1 - results.null_accuracy_ARS
+        return results.loss_a_ARSE if selection_half else results.loss_ARSE
+    return 1 - (results.accuracy_a_ARSE if selection_half else results.accuracy_ARSE)
+
+
+def _worst_from_divergence(results: Results, metric: str, h_ARSE: Array) -> Array:
     if not results.diverged_ARS.any():
         return h_ARSE
-    worst_ARS = np.fmax(null_ARS, np.fmax.reduce(h_ARSE, axis=-1, initial=-np.inf))
+    null_ARS = results.null_loss_ARS if metric == "loss" else 1 - results.null_accuracy_ARS
+    worst_ARS = np.fmax(null_ARS, np.where(np.isfinite(h_ARSE), h_ARSE, -np.inf).max(axis=-1, initial=-np.inf))
     # Its last row counts as diverged even where the loss is finite: weights or training loss were not.
     epochs_E = np.arange(1, h_ARSE.shape[-1] + 1)
     from_there_on = results.diverged_ARS[..., None] & (epochs_E >= results.num_measured_ARS[..., None])
@@ -121,10 +126,12 @@ def score_runs(results: Results, metric: str, score: str) -> Array:
 
 
 def other_half(results: Results, metric: str) -> Array:
-    """h on the rows that do not select the best epoch; (A, R, S, E)."""
+    """h on the rows that do not select the best epoch, with its own worst from a divergence on; (A, R, S, E)."""
     num_val, num_selection = results.num_val, results.num_val // 2
-    selection_ARSE = oriented(results, metric, selection_half=True)
-    return (num_val * oriented(results, metric) - num_selection * selection_ARSE) / (num_val - num_selection)
+    selection_ARSE = _measured(results, metric, selection_half=True)
+    with np.errstate(invalid="ignore"):  # both may be infinite where a run diverged
+        h_ARSE = (num_val * _measured(results, metric) - num_selection * selection_ARSE) / (num_val - num_selection)
+    return _worst_from_divergence(results, metric, h_ARSE)
 
 
 def best_epoch(results: Results, metric: str) -> NDArray[np.int64]:

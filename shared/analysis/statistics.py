@@ -147,7 +147,8 @@ def ratio_of_means(above_S: Array, below_S: Array, confidence: float, *, overlap
     """Mean of one over mean of the other with Fieller's interval: the ratios q for which 0 lies in the t interval of
     above - q * below (Fieller 1954).
 
-    All of it is NaN where the t interval of `below` contains 0: the ratio could be anything.
+    All of it is NaN where the t interval of `below` contains 0, as the ratio could be anything, and where the mean of
+    `below` is negative: a share of less than nothing would have the wrong sign.
     """
     both = ~np.isnan(above_S + below_S)
     above_S, below_S = np.where(both, above_S, np.nan), np.where(both, below_S, np.nan)
@@ -161,7 +162,7 @@ def ratio_of_means(above_S: Array, below_S: Array, confidence: float, *, overlap
         b = above.mean * below.mean - factor * covariance
         c = above.mean**2 - factor * above.sd**2
         half_width = np.sqrt(np.maximum(b**2 - a * c, 0.0))
-        known = np.where(above.n > 1, a > 0, below.mean != 0)
+        known = (below.mean > 0) & ((above.n == 1) | (a > 0))
         spread = known & ((above.sd > 0) | (below.sd > 0))
         value = np.where(known, above.mean / below.mean, np.nan)
         low, high = ((b + side * half_width) / a for side in (-1, 1))

@@ -56,7 +56,7 @@ def first_crossing(values_R: Array, rates: Array) -> float:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Rates at which half of what was learned is lost, (A,); NaN: beyond the sweep, or unknown."""
+    """Rates at which half of what was learned is lost, (A,); NaN: beyond the sweep, unknown, or nothing was learned."""
 
     value: Array
     low: Array
@@ -73,11 +73,12 @@ def breakdown_rate(
     outside the sweep is NaN.
 
     Args:
-        degradation_ARS: D; `rates` in rising order, without 0, at which D is 0.
+        degradation_ARS: D; `rates` in rising order, without 0, at which D is 0. A seed that lacks a rate has no part.
         learned_AS: K, the null score minus the clean score.
     """
     half_ARS = np.broadcast_to(HALF * learned_AS[:, None], degradation_ARS.shape)
     lost_ARS = np.concatenate([-half_ARS[:, :1], degradation_ARS - half_ARS], axis=1)
+    lost_ARS = np.where(np.isnan(lost_ARS).any(axis=1, keepdims=True), np.nan, lost_ARS)
     grid = np.concatenate([[0.0], rates])
     summary = moments(lost_ARS)
     mean_AR, no_spread_AR = summary.mean, summary.sd == 0
@@ -90,8 +91,11 @@ def breakdown_rate(
     value, low, high = (
         np.array([first_crossing(row, grid) for row in isotonic(ends_AR)]) for ends_AR in (mean_AR, high_AR, low_AR)
     )
-    known = ~np.isnan(mean_AR).any(axis=-1)
-    return Breakdown(value, low, high, known & np.isnan(value))
+    # Where B is not below 0 at rate 0, nothing was learned that could be lost.
+    learned_A = mean_AR[:, 0] < 0
+    value, low, high = (np.where(learned_A, part_A, np.nan) for part_A in (value, low, high))
+    known_A = ~np.isnan(mean_AR).any(axis=-1)
+    return Breakdown(value, low, high, learned_A & known_A & np.isnan(value))
 
 
 def relative_error(h_XS: Array, reference_XS: Array) -> Array:

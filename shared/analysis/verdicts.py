@@ -11,6 +11,8 @@ from shared.analysis.statistics import Array, moments, t_interval
 FEWEST_SEEDS = 5
 # What has not beaten the null score by a tenth has learned nothing that could be lost.
 SHARE_OF_NULL = 0.9
+# Of the scores: a thousand times their settled rounding, and a hundredth of what one row of a large set changes.
+RANK_TOLERANCE = 2.0**-32
 
 
 class Verdict(StrEnum):
@@ -73,7 +75,7 @@ def verdicts(  # noqa: PLR0913 (one argument a rule)
 
 
 def ranks(harm_A: Array, dirty_A: Array, *, not_learned_A: list[bool], fragile_A: NDArray[np.bool_]) -> list[int]:
-    """Places from 1: the least harm first, harm below 0 counting as none; ties by the dirty score.
+    """Places from 1: the least harm first, harm below 0 counting as none; ties by the dirty score, then as given.
 
     Args:
         harm_A: mean area under the degradation, or mean degradation at the only rate.
@@ -81,8 +83,30 @@ def ranks(harm_A: Array, dirty_A: Array, *, not_learned_A: list[bool], fragile_A
         not_learned_A: these come behind all that learned.
         fragile_A: a clean run diverged; these come last of all.
     """
-    order = np.lexsort((dirty_A, np.maximum(harm_A, 0.0), np.array(not_learned_A), fragile_A))
+    dirty_levels_A = _levels(dirty_A, magnitude_A=np.abs(dirty_A))
+    order = np.lexsort((dirty_levels_A, harm_levels(harm_A, dirty_A), np.array(not_learned_A), fragile_A))
     places = np.empty(len(order), dtype=int)
     places[order] = np.arange(1, len(order) + 1)
     listed: list[int] = places.tolist()
     return listed
+
+
+def harm_levels(harm_A: Array, dirty_A: Array) -> NDArray[np.int64]:
+    """Harm in whole numbers from 0, the same for what is equal on paper; harm below 0 counts as none."""
+    harm_A = np.maximum(harm_A, 0.0)
+    return _levels(harm_A, magnitude_A=harm_A + np.abs(dirty_A))
+
+
+def _levels(values_A: Array, *, magnitude_A: Array) -> NDArray[np.int64]:
+    """Values in whole numbers from 0: the rounding noise of scores as large as `magnitude_A` must not decide a rank.
+
+    Two neighbours are equal where they differ by no more than the noise of the one with the smaller scores, so that a
+    diverged run of 1e300 makes nobody else equal.
+    """
+    order = np.argsort(values_A, kind="stable")
+    noise_A = RANK_TOLERANCE * magnitude_A[order]
+    with np.errstate(invalid="ignore"):
+        is_same = np.diff(values_A[order]) <= np.minimum(noise_A[1:], noise_A[:-1])
+    levels_A = np.zeros(len(order), dtype=np.int64)
+    levels_A[order[1:]] = np.cumsum(~is_same)
+    return levels_A

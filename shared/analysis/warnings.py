@@ -33,8 +33,8 @@ def _few_seeds(scored: Scored, _question: Question, _learned_A: list[bool | None
 def _diverged(scored: Scored, _question: Question, _learned_A: list[bool | None]) -> Iterator[str]:
     count = int(scored.diverged_dirty_ARS.sum() + scored.diverged_clean_AS.sum())
     if count:
-        runs = f"{count} run{'' if count == 1 else 's'} diverged; each"
-        yield f"{runs} is scored as its null score or its worst epoch, whichever is worse, and rules out 'robust'"
+        runs = f"{count} run{'' if count == 1 else 's'} diverged; each rules out 'robust'"
+        yield f"{runs} and is scored, from the epoch of the divergence on, as the worse of null score and worst epoch"
 
 
 def _not_learned(scored: Scored, _question: Question, learned_A: list[bool | None]) -> Iterator[str]:
@@ -45,7 +45,7 @@ def _not_learned(scored: Scored, _question: Question, learned_A: list[bool | Non
 
 def _no_spread(scored: Scored, _question: Question, _learned_A: list[bool | None]) -> Iterator[str]:
     if (moments(scored.degradation_ARS).sd == 0).any():
-        yield "a degradation that is the same in every seed has no interval, no p value and no verdict"
+        yield "a degradation without spread has no interval and no p value, and is neither 'robust' nor 'harmed'"
 
 
 def _scope(_scored: Scored, question: Question, _learned_A: list[bool | None]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _check_degradation(shown: dict[str, Any], d: Array) -> None:
         (d, np.zeros(n)), lambda x, y: (x - y).mean(), permutation_type="samples", n_resamples=2**n
     ).pvalue
     assert shown == {
-        "mean": pytest.approx(d.mean(), abs=1e-9), "sd": pytest.approx(d.std(ddof=1), abs=1e-9),
+        "mean": pytest.approx(d.mean(), abs=1e-9), "sd": pytest.approx(d.std(ddof=1), abs=1e-9), "n": n,
         "iqm": pytest.approx(stats.trim_mean(d, 0.25), abs=1e-9), "ci_low": pytest.approx(interval.low, abs=1e-9),
         "ci_high": pytest.approx(interval.high, abs=1e-9), "p_value": pytest.approx(p, abs=1e-9),
         "effect_size": pytest.approx(d.mean() / d.std(ddof=1) * (1 - 3 / (4 * n - 5)), abs=1e-9),
@@ -152,6 +152,14 @@ def test_without_spread_there_is_neither_interval_nor_p_nor_verdict() -> None:
     assert any("no interval" in warning for warning in answer["warnings"])
 
 
+def test_without_spread_it_may_still_be_shown_that_nothing_was_learned() -> None:
+    answer = ask(results(np.array([[[0.99] * 6, [1.0] * 6]])[..., None]))
+    assert conditions(answer)[0]["verdict"] == "not_learned"
+    (warning,) = [warning for warning in answer["warnings"] if "no interval" in warning]
+    assert "no verdict" not in warning
+    assert "neither 'robust' nor 'harmed'" in warning
+
+
 def test_a_degradation_of_just_the_margin_is_not_beyond_it() -> None:
     accuracy = np.array([[[0.95, 0.8, 0.7, 0.9], [0.93, 0.78, 0.68, 0.7]]])[..., None]
     given = results(np.full_like(accuracy, NAN), accuracy=accuracy, null_accuracy=0.1)
@@ -170,14 +178,54 @@ def test_what_has_not_learned_is_said_so_and_ranks_last() -> None:
     assert any("lazy" in warning for warning in answer["warnings"])
 
 
-def test_a_place_lies_between_its_ends_though_what_has_not_learned_was_moved_behind() -> None:
-    """The lazy one loses significantly less than the others and still comes last."""
+def test_who_does_worse_than_the_null_score_has_no_share_to_lose() -> None:
+    losses = random_losses(8)
+    losses[0] += 1.0
+    worse, *_ = ask(results(losses, rates=(0.0, 0.1, 0.2)))["activations"]
+    for condition in worse["conditions"]:
+        assert condition["normalized"] == {"value": None, "ci_low": None, "ci_high": None}
+    nothing = {"value": None, "ci_low": None, "ci_high": None, "censored_above": None}
+    assert worse["breakdown_rate"] == nothing
+
+
+def three_that_lose(clean_A: list[float], lost_A: list[float]) -> Array:
+    """(A, R, S, 1) of three activations far apart from each other, over ten seeds."""
     rng = np.random.default_rng(0)
-    clean = np.array([1.2, 0.3, 0.3])[:, None] + rng.normal(0, 0.01, size=(3, 10))
-    dirty = clean + np.array([0.0, 0.1, 0.2])[:, None] + rng.normal(0, 0.005, size=(3, 10))
-    entries = ask(results(np.stack([clean, dirty], axis=1)[..., None]))["activations"]
-    places = [(entry["rank_low"], entry["rank"], entry["rank_high"]) for entry in entries]
-    assert places == [(1, 3, 3), (1, 1, 2), (2, 2, 3)]
+    clean = np.array(clean_A)[:, None] + rng.normal(0, 0.01, size=(3, 10))
+    dirty = clean + np.array(lost_A)[:, None] + rng.normal(0, 0.005, size=(3, 10))
+    return np.stack([clean, dirty], axis=1)[..., None]
+
+
+def places(answer: dict[str, Any]) -> list[tuple[int, int, int]]:
+    return [(entry["rank_low"], entry["rank"], entry["rank_high"]) for entry in answer["activations"]]
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.5], ids=["least", "most"])
+def test_what_has_not_learned_stands_last_and_moves_nobody_whatever_it_loses(lost: float) -> None:
+    losses = three_that_lose([1.2, 0.3, 0.3], [lost, 0.1, 0.2])
+    assert places(ask(results(losses))) == [(3, 3, 3), (1, 1, 2), (2, 2, 3)]
+
+
+def test_what_diverged_on_clean_data_stands_last_and_moves_nobody() -> None:
+    losses = three_that_lose([0.3, 0.3, 0.3], [0.0, 0.1, 0.2])
+    diverged = np.zeros((3, 2, 10), dtype=bool)
+    diverged[0, 0, 0] = True
+    assert places(ask(results(losses, diverged=diverged))) == [(3, 3, 3), (1, 1, 2), (2, 2, 3)]
+
+
+def test_several_that_did_not_learn_stand_between_their_own_rank_and_the_last() -> None:
+    losses = three_that_lose([1.2, 0.3, 1.2], [0.3, 0.1, 0.2])
+    assert places(ask(results(losses))) == [(3, 3, 3), (1, 1, 3), (2, 2, 3)]
+
+
+def test_of_two_that_dirt_helped_none_is_better() -> None:
+    losses = three_that_lose([0.3, 0.3, 0.3], [-0.2, -0.1, 0.1])
+    answer = ask(results(losses), include_pairs=True)
+    helped = next(
+        pair for pair in answer["pairs"] if (pair["of"], pair["a"], pair["b"]) == ("degradation", "act0", "act1")
+    )
+    assert helped["p_adjusted"] < 0.05, "by their difference alone one of them would be"
+    assert places(answer) == [(1, 1, 2), (1, 2, 2), (3, 3, 3)]
 
 
 @pytest.mark.parametrize("rate", [0, 1], ids=["clean", "dirty"])

@@ -46,6 +46,7 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
     assert condition["degradation"] == {
         "mean": 2.0,
         "sd": pytest.approx(math.sqrt(2)),
+        "n": 2,
         "iqm": 2.0,
         "ci_low": pytest.approx(2 - 12.706205, abs=1e-5),
         "ci_high": pytest.approx(2 + 12.706205, abs=1e-5),
@@ -53,7 +54,8 @@ def test_the_comparison_of_three_activations_over_two_seeds_by_hand() -> None:
         "effect_size": 0.0,
     }
     assert b["conditions"][0]["degradation"] == {
-        "mean": 0.5, "sd": 0.0, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+        "mean": 0.5, "sd": 0.0, "n": 2, "iqm": 0.5, "ci_low": None, "ci_high": None, "p_value": None,
+        "effect_size": None,
     }  # fmt: skip
     assert c["conditions"][0]["degradation"]["mean"] == -0.5
     assert ranks(answer) == {"a": 3, "b": 2, "c": 1}
@@ -103,6 +105,18 @@ def test_ranks_by_hand(values: list[list[float]], expected: list[int]) -> None:
     assert list(ranks(answer).values()) == expected
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_mean_harm_of_accuracies_in_360ths_is_a_tie(seed: int) -> None:
+    """All lose as many of 360 rows on average, spread over the seeds in another way; the dirty score decides."""
+    rng = np.random.default_rng(seed)
+    right = 300 + rng.permutation(6)[:, None] + np.zeros(10, dtype=int)
+    lost = rng.multinomial(97, np.full(10, 0.1), size=6)
+    accuracy = np.stack([right, right - lost, right - 2 * lost], axis=1)[..., None] / 360
+    given = results(np.full_like(accuracy, NAN), accuracy=accuracy, null_accuracy=0.1, rates=(0.0, 0.1, 0.3))
+    expected = (-right[:, 0]).argsort().argsort() + 1
+    assert list(ranks(ask(given, metric="accuracy")).values()) == expected.tolist()
+
+
 def test_ranks_over_several_rates_are_by_the_area_under_the_degradation() -> None:
     """At rates 0.1, 0.2, 0.8: a suffers early and stays, b only at the end and twice as much, yet less in all."""
     rates = (0.0, 0.1, 0.2, 0.8)
@@ -129,6 +143,7 @@ def test_an_activation_that_diverged_on_clean_data_ranks_last() -> None:
     assert ranks(answer) == {"fragile": 2, "harmed": 1}
     assert answer["diverged"] == [{"activation": "fragile", "rate": 0.0, "seed": 1}]
     assert any("diverged" in warning for warning in answer["warnings"])
+    assert any("from the epoch of the divergence on" in warning for warning in answer["warnings"])
 
 
 def test_a_dirty_run_that_diverged_is_scored_as_null_and_not_left_out() -> None:
@@ -161,7 +176,7 @@ def test_a_pair_of_which_one_half_is_missing_is_listed_and_used_nowhere() -> Non
         {"activation": "a", "rate": 0.1, "seed": 3},
     ]
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
-    assert degradation["mean"] == 1.5
+    assert (degradation["mean"], degradation["n"]) == (1.5, 2)
     assert answer["activations"][0]["clean"]["n"] == 3
 
 
@@ -172,7 +187,9 @@ def test_an_experiment_that_has_just_begun_is_answered_without_numbers() -> None
     assert answer["margin"] == {"value": None, "declared": False}
     for entry in answer["activations"]:
         assert entry["clean"] == {"mean": None, "sd": None, "n": 0}
-        assert set(entry["conditions"][0]["degradation"].values()) == {None}
+        degradation = entry["conditions"][0]["degradation"]
+        assert degradation.pop("n") == 0
+        assert set(degradation.values()) == {None}
     assert len(answer["missing_pairs"]) == 6
 
 
@@ -181,7 +198,8 @@ def test_a_single_seed_has_means_and_ranks_but_no_interval() -> None:
     assert ranks(answer) == {"act0": 2, "act1": 1}
     degradation = answer["activations"][0]["conditions"][0]["degradation"]
     assert degradation == {
-        "mean": 1.0, "sd": None, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None, "effect_size": None,
+        "mean": 1.0, "sd": None, "n": 1, "iqm": 1.0, "ci_low": None, "ci_high": None, "p_value": None,
+        "effect_size": None,
     }  # fmt: skip
     assert answer["activations"][0]["conditions"][0]["pairing_correlation"] is None
     assert any("too few" in warning for warning in answer["warnings"])

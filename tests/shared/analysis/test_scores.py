@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from shared.analysis.scores import oriented, score_epoch, score_runs
+from shared.analysis.scores import oriented, other_half, score_epoch, score_runs
 from tests.shared.analysis.results import results
 
 NAN = np.nan
@@ -104,6 +104,26 @@ def test_a_run_that_diverged_with_a_finite_loss_has_diverged_nonetheless() -> No
     given = results(one_run(0.5, 0.4, NAN), diverged=True, num_measured=2)
     assert score_runs(given, "loss", "epoch:1") == pytest.approx(np.full((1, 2, 1), 0.5))
     assert score_runs(given, "loss", "epoch:2") == pytest.approx(np.full((1, 2, 1), 1.0))
+
+
+@pytest.mark.parametrize(("null", "expected"), [(0.5, 0.8), (1.0, 1.0)])
+def test_on_the_other_half_too_a_run_that_diverged_keeps_the_worse_of_null_and_its_worst(
+    null: float, expected: float
+) -> None:
+    """Ten rows, five in A: B has 0.8 and 0.2, and its worst is not that of the whole less that of A."""
+    given = results(one_run(0.5, 0.5, NAN), loss_a=[0.2, 0.8, NAN], null_loss=null, diverged=True)
+    assert other_half(given, "loss")[0, 0, 0] == pytest.approx([0.8, 0.2, expected])
+
+
+def test_the_best_of_a_run_that_diverged_at_once_is_no_better_than_null() -> None:
+    """Its one epoch is lost; on half A its network was worse than null, on the whole set it was not."""
+    given = results(one_run(0.6), loss_a=[1.1], null_loss=1.0, diverged=True, num_measured=1)
+    assert score_runs(given, "loss", "best") == pytest.approx(np.full((1, 2, 1), 1.0))
+
+
+def test_a_loss_that_is_infinite_is_not_the_worst_finite_one() -> None:
+    given = results(one_run(2.0, np.inf), diverged=True, num_measured=2)
+    assert score_runs(given, "loss", "final") == pytest.approx(np.full((1, 2, 1), 2.0))
 
 
 @pytest.mark.parametrize(("score", "epoch"), [("final", 20), ("last5", 20), ("epoch:7", 7), ("best", None)])

@@ -214,6 +214,12 @@ def test_a_ratio_to_what_may_be_zero_is_unknown() -> None:
     assert np.isnan([ratio.value, ratio.low, ratio.high]).all()
 
 
+@pytest.mark.parametrize("below", [[-1.0, -1.1, -0.9], [-1.0] * 3, [-1.0]], ids=["spread", "constant", "one seed"])
+def test_a_ratio_to_less_than_nothing_is_unknown(below: list[float]) -> None:
+    ratio = ratio_of_means(np.arange(1.0, len(below) + 1), np.array(below), 0.95)
+    assert np.isnan([ratio.value, ratio.low, ratio.high]).all()
+
+
 def test_a_single_seed_has_a_ratio_without_interval() -> None:
     ratio = ratio_of_means(np.array([1.0]), np.array([4.0]), 0.95)
     assert ratio.value == 0.25

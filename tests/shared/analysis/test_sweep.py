@@ -75,6 +75,16 @@ def test_what_holds_out_to_the_largest_rate_is_censored_there() -> None:
     assert found.censored[0]
 
 
+@pytest.mark.parametrize("learned", [[-0.2, -0.3, -0.1], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("lost", [0.0, 1.0, -1.0])
+def test_where_nothing_was_learned_nothing_breaks_down(learned: list[float], lost: float) -> None:
+    rates = np.array([0.1, 0.2])
+    degradation = lost * rates[:, None] + np.array([[[0.01, 0.02, 0.03], [0.02, 0.02, 0.03]]])
+    found = breakdown_rate(degradation, np.array([learned]), rates, confidence=0.95)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert not found.censored[0]
+
+
 def test_an_end_outside_the_sweep_is_open() -> None:
     rates = np.array([0.2, 0.4])
     degradation = np.array([[[0.1, 0.2, 0.3], [0.3, 0.5, 0.8]]])
@@ -82,6 +92,23 @@ def test_an_end_outside_the_sweep_is_open() -> None:
     assert 0.3 < found.value[0] < 0.4
     assert 0 < found.low[0] < found.value[0]
     assert np.isnan(found.high[0])
+    assert not found.censored[0]
+
+
+def test_a_seed_that_lacks_a_rate_has_no_part_in_area_and_breakdown_rate() -> None:
+    rates = np.array([0.2, 0.4])
+    degradation = np.array([[[0.1, 0.2, 0.3, 9.0], [0.6, 0.5, 0.8, NAN]]])
+    learned = np.array([[1.0, 0.9, 1.1, 7.0]])
+    found = breakdown_rate(degradation, learned, rates, confidence=0.95)
+    whole = breakdown_rate(degradation[..., :3], learned[:, :3], rates, confidence=0.95)
+    for part, expected in ((found.value, whole.value), (found.low, whole.low), (found.high, whole.high)):
+        assert part == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(area_under_degradation(degradation, rates)[0]).tolist() == [False, False, False, True]
+
+
+def test_without_a_seed_that_has_all_rates_the_breakdown_rate_is_unknown() -> None:
+    found = breakdown_rate(np.array([[[0.1, NAN], [NAN, 0.2]]]), np.ones((1, 2)), np.array([0.1, 0.2]), confidence=0.95)
+    assert np.isnan([found.value, found.low, found.high]).all()
     assert not found.censored[0]
 
 

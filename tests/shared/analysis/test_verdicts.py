@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.analysis.verdicts import Verdict, learning, ranks, verdicts
+from shared.analysis.verdicts import Verdict, harm_levels, learning, ranks, verdicts
 
 NAN = np.nan
 
@@ -90,3 +90,22 @@ def test_negative_harm_is_no_harm_and_the_dirty_score_breaks_ties() -> None:
     fragile = np.zeros(3, dtype=bool)
     places = ranks(np.array([-5.0, 0.0, 0.1]), np.array([2.0, 1.0, 0.0]), not_learned_A=[False] * 3, fragile_A=fragile)
     assert places == [2, 1, 3]
+
+
+def test_harm_that_is_equal_on_paper_is_a_tie_whatever_rounding_makes_of_it() -> None:
+    harm, dirty = np.array([0.1 + 0.2, 0.3, 0.3 - 1e-13, 1e-14, -0.1]), np.array([0.5, 0.4, 0.6, 0.2, 0.1])
+    assert np.unique(harm[:3]).size == 3
+    places = ranks(harm, dirty, not_learned_A=[False] * 5, fragile_A=np.zeros(5, dtype=bool))
+    assert places == [4, 3, 5, 2, 1]
+    dirty = np.array([0.1 + 0.2, 0.3])
+    assert ranks(np.zeros(2), dirty, not_learned_A=[False] * 2, fragile_A=np.zeros(2, dtype=bool)) == [1, 2]
+
+
+def test_a_huge_score_makes_no_others_equal() -> None:
+    levels = harm_levels(np.array([1e300, 0.3, 0.2, 0.0, 0.0]), np.array([1e300, 0.5, 0.4, 0.3, 1e300]))
+    assert levels.tolist() == [3, 2, 1, 0, 0]
+
+
+def test_harm_that_differs_by_a_single_row_of_a_large_set_is_no_tie() -> None:
+    levels = harm_levels(np.array([0.2, 0.2 + 1 / 10_000 / 50]), np.array([0.5, 0.4]))
+    assert levels.tolist() == [0, 1]
