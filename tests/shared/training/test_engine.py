@@ -86,7 +86,7 @@ def test_without_a_compiler_networks_are_stacked_and_convolutions_trained_one_by
 def test_a_compiler_that_fails_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "false")
     assert decided(STUDY, on=engines(tmp_path))["engine"] == "stacked"
-    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
 
 
 def test_what_has_no_compiled_form_is_stacked() -> None:
