@@ -66,7 +66,7 @@ def load_code(spec: ExperimentSpec, activation: Activation, toolchain: Toolchain
         raise CompilationError(reason)
     defines = DEFINES[spec.training.precision]
     network, function, *losses = (
-        toolchain.library(part.name, part.source, made_of=part.made_of, defines=defines)
+        toolchain.load(part.name, part.source, made_of=part.made_of, defines=defines)
         for part in _parts(spec, activation)
     )
     return NativeCode(network, function, losses[0] if losses else None)

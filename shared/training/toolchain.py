@@ -59,7 +59,7 @@ class Toolchain:
         """Name and version of the compiler; None without one."""
         return None if self.compiler is None else _version(tuple(self.compiler)).splitlines()[0]
 
-    def library(self, name: str, source: Callable[[], str], *, made_of: str, defines: Sequence[str]) -> ctypes.CDLL:
+    def load(self, name: str, source: Callable[[], str], *, made_of: str, defines: Sequence[str]) -> ctypes.CDLL:
         """Load a library, compiling it where the folder does not have it yet.
 
         Args:
@@ -86,7 +86,7 @@ class Toolchain:
             raise
 
     def has(self, name: str, *, made_of: str, defines: Sequence[str]) -> bool:
-        """Whether `library` would find it in the folder."""
+        """Whether `load` would find it in the folder."""
         if self.compiler is None:
             return False
         return _is_whole(self._path(name, made_of, defines))

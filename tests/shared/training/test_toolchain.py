@@ -15,7 +15,7 @@ DOUBLE, FLOAT = ("REAL=double",), ("REAL=float",)
 
 
 def compiled(folder: Path, *, source: str = SOURCE, defines: tuple[str, ...] = DOUBLE) -> ctypes.CDLL:
-    return Toolchain(folder).library("test", lambda: source, made_of=source, defines=defines)
+    return Toolchain(folder).load("test", lambda: source, made_of=source, defines=defines)
 
 
 def never() -> str:
@@ -27,7 +27,7 @@ def test_what_was_compiled_once_is_taken_from_the_folder(tmp_path: Path) -> None
     assert not Toolchain(tmp_path).has("test", made_of=SOURCE, defines=DOUBLE)
     assert compiled(tmp_path).answer() == 8
     assert Toolchain(tmp_path).has("test", made_of=SOURCE, defines=DOUBLE)
-    assert Toolchain(tmp_path).library("test", never, made_of=SOURCE, defines=DOUBLE).answer() == 8
+    assert Toolchain(tmp_path).load("test", never, made_of=SOURCE, defines=DOUBLE).answer() == 8
     assert compiled(tmp_path, defines=FLOAT).answer() == 4
 
 
