@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ACTROBUST_", env_file=".env", extra="ignore", env_ignore_empty=True)
 
     data_dir: Path = Field(
-        default_factory=_default_data_dir, description="State: database file, checkpoints, broker socket."
+        default_factory=_default_data_dir,
+        description="State: database file, checkpoints, compiled code, broker socket.",
     )
     datasets_dir: Path | None = Field(None, description="torchvision's root; DATA_DIR/datasets when unset.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; a SQLite file in DATA_DIR when unset.")
