@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -175,6 +177,16 @@ def test_upgrading_again_keeps_every_row(database: Database, database_url: str) 
     before = everything(database)
     upgrade(database_url)
     assert everything(database) == before
+
+
+def test_a_new_sqlite_file_that_somebody_is_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "actrobust.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        end.start()
+        Database(f"sqlite:///{path}").ping()
+        end.join()
 
 
 def upgrade_twice_at_once(url: str) -> None:
