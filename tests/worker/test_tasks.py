@@ -9,6 +9,7 @@ from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Worker
 from shared.store.types import new_id
@@ -99,7 +100,7 @@ def test_a_cancelled_job_stops_within_an_epoch_and_says_so(
 
     def cancel() -> None:
         with database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
 
     slices = After(num_slices, cancel)
     train(settings, job_id, draining=slices)
@@ -116,7 +117,7 @@ def test_a_cancellation_that_meets_a_drain_is_not_lost(database: Database, setti
 
     def cancel() -> None:
         with database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
 
     train(settings, job_id, draining=After(5, cancel, drains=True))
     assert job(database, job_id).state == JobState.CANCELLED

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from shared.errors import LeaseLostError
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease, MetricsRow
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Job
@@ -238,7 +239,7 @@ def test_a_cancelled_job_takes_no_more_writes(database: Database) -> None:
     lease = claim(database, job_id)
     commit(database, lease, 1)
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     assert_takes_no_writes(database, lease)
 
 
@@ -248,7 +249,7 @@ def test_an_old_token_confirms_no_cancellation(database: Database) -> None:
     old, new = Lease(job_id, 1), claim(database, job_id)
     assert new == Lease(job_id, 2)
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     with database.write() as session:
         assert queue.confirm_cancelled(session, old) is False
     assert job(database, job_id).state == JobState.CANCELLING
