@@ -161,6 +161,18 @@ class Client:
         """The comparison; `query` may hold `metric`, `score`, `rate`, `include`."""
         return self._json("GET", f"/experiments/{_segment(experiment_id)}/robustness", params=query)
 
+    def chart(
+        self, experiment_id: str, *, view: str = "degradation", file_format: str = "svg", **query: Query
+    ) -> bytes:
+        """The comparison as a picture; `query` may hold `metric`, `score`, `rate`.
+
+        Args:
+            view: `degradation`, `curves`, `sweep`, `pairs` or `forest`.
+            file_format: `svg`, `png` or `vega-lite`.
+        """
+        path = f"/experiments/{_segment(experiment_id)}/robustness/chart"
+        return self._request("GET", path, params={**query, "view": view, "format": file_format}).content
+
     def cancel(self, experiment_id: str) -> Json:
         """Ask the experiment to stop."""
         return self._json("POST", f"/experiments/{_segment(experiment_id)}/cancel")

@@ -254,3 +254,14 @@ def test_in_a_terminal_the_bars_are_drawn(tiny_service: TinyService) -> None:
     assert "━" in text
     assert "4/6" in text
     assert "95 % interval" in text
+
+
+def test_a_picture_goes_into_a_file_or_to_the_output(tiny_service: TinyService, tmp_path: Path) -> None:
+    tiny_service.answer = lambda _: Reply(body=b"<svg>", content_type="image/svg+xml")
+    asked = ("robustness", "e1", "--url", tiny_service.url, "--format", "svg", "--view", "forest", "--rate", "0.1")
+    assert actrobust(*asked).stdout == "<svg>"
+    assert actrobust(*asked, "-o", str(tmp_path / "forest.svg")).stdout == ""
+    assert (tmp_path / "forest.svg").read_text() == "<svg>"
+    request = tiny_service.requests[-1]
+    assert request.path == "/experiments/e1/robustness/chart"
+    assert request.query == {"view": ["forest"], "format": ["svg"], "rate": ["0.1"]}
