@@ -24,8 +24,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## compare seven activations on generated data, here and now, and print the table
 	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
 
-test: install ## run all tests; those whose server or data is absent skip with the reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# Dozens of the tests start our own command; it starts sooner where Python may keep the bytecode of our modules.
+test: install ## run all tests, on every core; those whose server or data is absent skip with the reason
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve

@@ -14,9 +14,6 @@ from typing import Any
 
 import httpx2
 import psutil
-import redis
-
-from tests.conftest import absent
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -113,18 +110,3 @@ def wait_for(http: httpx2.Client, experiment_id: str, *states: str, timeout_s: f
             return experiment
         assert time.monotonic() < deadline, f"still {experiment['state']}: {experiment['progress']}"
         time.sleep(0.1)
-
-
-def broker_of_our_own(redis_url: str) -> str:
-    """The same server's next database, emptied: other tests empty theirs whenever they like.
-
-    Skips, or fails where services are required, when the server is absent.
-    """
-    base, _, number = redis_url.rpartition("/")
-    url = f"{base}/{int(number) - 1}"
-    with redis.Redis.from_url(url, socket_connect_timeout=3) as connection:
-        try:
-            connection.flushdb()
-        except redis.RedisError as error:
-            absent(f"Redis cannot be used at {url}: {error}")
-    return url
