@@ -101,12 +101,15 @@ def training_processes() -> list[psutil.Process]:
     return found
 
 
-def wait_for(http: httpx2.Client, experiment_id: str, *states: str, timeout_s: float = 90.0) -> dict[str, Any]:
-    """Poll an experiment until it is in one of the states."""
-    deadline = time.monotonic() + timeout_s
+def wait_for(http: httpx2.Client, experiment_id: str, *states: str, patience_s: float = 60.0) -> dict[str, Any]:
+    """Poll an experiment until it is in one of the states; one at which nothing moves for so long has failed."""
+    seen, deadline = None, 0.0
     while True:
         experiment: dict[str, Any] = http.get(f"/experiments/{experiment_id}").json()
         if experiment["state"] in states:
             return experiment
+        now = (experiment["state"], experiment["progress"]["epochs_done"], experiment["progress"]["runs_finished"])
+        if now != seen:
+            seen, deadline = now, time.monotonic() + patience_s
         assert time.monotonic() < deadline, f"still {experiment['state']}: {experiment['progress']}"
         time.sleep(0.1)
