@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check bench
+.PHONY: help install demo test up check audit bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,12 +31,18 @@ test: install ## run all tests, on every core; those whose server or data is abs
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve
 
-check: install ## ruff, mypy --strict, import contracts, migrations in step with the models
+check: install ## ruff, bandit, mypy --strict, import contracts, migrations in step with the models
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive actrobust api migrations shared worker
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
+
+# Not a part of `check`: what is published about a package tomorrow must not break what was built today.
+audit: install ## ask PyPI for known weaknesses in the versions of constraints.txt; needs the internet
+	@$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+		{ echo 'Where no weakness is listed above, the advisories of pypi.org could not be asked, and nothing is known.' >&2; exit 1; }
 
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
