@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## compare seven activations on generated data, here and now, and print the table
 	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
 
-# Dozens of the tests start our own command; it starts sooner where Python may keep the bytecode of our modules.
+# A hundred processes of ours are started; each compiles our modules anew unless Python may keep their bytecode.
 test: install ## run all tests, on every core; those whose server or data is absent skip with the reason
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
