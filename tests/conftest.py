@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psycopg
 import pytest
+from hypothesis import Phase
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
 
 from shared.settings import Settings
@@ -28,6 +30,9 @@ REDIS_URL = os.environ.get("ACTROBUST_TEST_REDIS_URL", "redis://127.0.0.1:6379/9
 DATASETS_DIR = os.environ.get("ACTROBUST_TEST_DATASETS_DIR", str(Path(__file__).parents[2] / "shared" / "data"))
 REQUIRE_SERVICES = os.environ.get("ACTROBUST_TEST_REQUIRE_SERVICES") == "1"
 CONNECT_TIMEOUT_S = 3
+
+# For `pytest --hypothesis-profile unshrunk`: a failure is told at once, as it was found.
+hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate])
 
 
 def absent(reason: str) -> NoReturn:
