@@ -15,6 +15,7 @@ from shared.plan import plan
 from shared.settings import Settings
 from shared.store import lifecycle, presence, queue, repository
 from shared.store.doorbell import dispatch
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease, MetricsRow
 from shared.store.states import FINISHED_EXPERIMENT
 from shared.store.tables import Run
@@ -24,7 +25,7 @@ from tests.shared.store.compared import MAX_LOSSES, Compared, Write
 from tests.shared.store.model import Pointers
 from tests.shared.store.promises import look
 
-TTL_S, NUM_EPOCHS = 30, 2
+TTL_S, NUM_EPOCHS, OWNER = 30, 2, LOCAL_OWNER
 WORKERS = [new_id() for _ in range(3)]
 SPECS = {
     num_jobs: tiny(activations=["relu", "elu"][:num_jobs], num_seeds=1, training={"epochs": NUM_EPOCHS})
@@ -95,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
         spec = SPECS[num_jobs]
 
         def create(session: Session) -> Posted:
-            posted = Posted(repository.create_experiment(session, spec, plan(spec), {}).id, {})
+            posted = Posted(repository.create_experiment(session, spec, plan(spec), {}, owner=OWNER).id, {})
             for run in session.scalars(select(Run).where(Run.experiment_id == posted.id).order_by(Run.position)):
                 posted.run_ids.setdefault(run.job_id, []).append(run.id)
             return posted
@@ -117,12 +118,12 @@ class StoreMachine(RuleBasedStateMachine):
             self.ask(experiment.id, lifecycle.mark_deleted, self.model.delete)
 
     def ask(
-        self, name: str, real: Callable[[Session, str], object], modelled: Callable[[str], None], **options: Any
+        self, name: str, real: Callable[..., object], modelled: Callable[[str], None], *, resumed: str | None = None
     ) -> None:
         def act(session: Session) -> None:
-            real(session, name)
+            real(session, name, owner=OWNER)
 
-        self.attempt((act, partial(modelled, name)), **options)
+        self.attempt((act, partial(modelled, name)), resumed=resumed)
 
     # --- workers
 
@@ -130,15 +131,16 @@ class StoreMachine(RuleBasedStateMachine):
     def deliver(self, experiment: Posted, number: int, worker_id: str) -> Any:
         """A message arrives: for the first time, once more, or when all is over."""
         job_ids = sorted(experiment.run_ids, key=self.model.waits, reverse=True)
-        return self.claim(experiment, job_ids[number % len(job_ids)], worker_id) or multiple()
+        return self.claim(job_ids[number % len(job_ids)], worker_id) or multiple()
 
-    def claim(self, experiment: Posted, job_id: str, worker_id: str) -> Hands | None:
-        lease = self.at.both(
-            (lambda session: queue.claim(session, job_id, worker_id), lambda: self.model.claim(job_id, worker_id))
-        )
+    def claim(self, job_id: str, worker_id: str) -> Hands | None:
+        self.wait(1, then="nothing")  # of two jobs, one was begun first
+        real = partial(queue.claim_next, job_id=job_id, worker_id=worker_id, devices=["any"])
+        lease = self.at.both((real, partial(self.model.claim_next, job_id, worker_id)))
         if lease is None:
             return None
-        return Hands(lease, experiment.run_ids[job_id], self.at.rows.jobs[job_id].checkpoints)
+        [run_ids] = [each.run_ids[lease.job_id] for each in self.known if lease.job_id in each.run_ids]
+        return Hands(lease, run_ids, self.at.rows.jobs[lease.job_id].checkpoints)
 
     @rule(
         hands=held, num_steps=st.integers(1, 5), num_broken=st.integers(0, 2),
@@ -247,7 +249,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert gone == self.model.purge(experiment.id, left)
             self.at.compare()
         else:
-            self.ask(experiment.id, lifecycle.finish_if_done, self.model.finish)
+            finish = partial(lifecycle.finish_if_done, experiment_id=experiment.id)
+            self.attempt((finish, partial(self.model.finish, experiment.id)))
 
     @precondition(lambda self: self.at.num_writes > 25)
     @rule(target=held)
@@ -256,14 +259,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.wait(TTL_S + 1, then="reap")
         for experiment in self.known:
             self.tidy(experiment)
-        trained = [self.train(experiment, job_id) for experiment in self.known for job_id in experiment.run_ids]
+        trained = []
+        while waiting := [job_id for job_id in self.model.jobs if self.model.waits(job_id)]:
+            trained.append(self.train(waiting[0]))
         assert {row.state for row in self.at.rows.experiments.values()} <= set(FINISHED_EXPERIMENT)
         self.at.num_writes = 0
-        return multiple(*(hands for hands in trained if hands))
+        return multiple(*trained)
 
-    def train(self, experiment: Posted, job_id: str) -> Hands | None:
-        hands = self.claim(experiment, job_id, WORKERS[0])
-        while hands is not None and hands.stage != "over":
+    def train(self, job_id: str) -> Hands:
+        hands = self.claim(job_id, WORKERS[0])
+        assert hands is not None
+        while hands.stage != "over":
             assert self.step(hands)
         return hands
 

@@ -87,6 +87,10 @@ class Model:
         job.claimed_s, job.heartbeat_s, job.dispatched_s = self.now_s, None, None
         return Lease(job_id, job.token)
 
+    def claim_next(self, job_id: str, worker_id: str) -> Lease | None:
+        begun = [(job.claimed_s, name) for name, job in self.jobs.items() if self.waits(name) and job.claimed_s]
+        return self.claim(min(begun)[1] if begun else job_id, worker_id)
+
     def waits(self, job_id: str) -> bool:
         return job_id in self.jobs and self.jobs[job_id].state in WAITING_JOB
 
@@ -235,7 +239,8 @@ class Model:
         experiment.state = ExperimentState.QUEUED
         for job in experiment.jobs.values():
             if job.state != JobState.SUCCEEDED:
-                job.state, job.losses, job.has_error, job.dispatched_s = JobState.PENDING, 0, False, None
+                job.state, job.losses, job.has_error = JobState.PENDING, 0, False
+                job.claimed_s = job.dispatched_s = None
                 job.let_runs(RunState.PENDING, of=[RunState.FAILED, RunState.CANCELLED])
 
     def delete(self, experiment_id: str) -> None:

@@ -36,7 +36,7 @@ def test_whatever_happens_in_whatever_order_the_store_does_what_its_model_does(
         def __init__(self) -> None:
             super().__init__(Compared(database, clock), broker=in_memory, no_broker=settings)
 
-    few = 60 if database.engine.dialect.name == "sqlite" else 15
+    few = 40 if database.engine.dialect.name == "sqlite" else 10
     ways = hypothesis_settings(
         max_examples=int(WAYS or few), stateful_step_count=NUM_STEPS, derandomize=WAYS is None, deadline=None,
         suppress_health_check=list(HealthCheck), database=None, print_blob=True,

@@ -254,7 +254,7 @@ def test_who_wakes_up_after_its_experiment_was_purged_writes_nothing(database: D
     silence(database, job_id, claimed_s=TTL_S + 1, heartbeat_s=TTL_S + 1)
     assert take_back(database, job_id)
     with database.write() as session:
-        lifecycle.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
         assert lifecycle.purge_some(session, experiment_id)
     for write in WRITES:
         with pytest.raises(LeaseLostError), database.write() as session:
