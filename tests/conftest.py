@@ -32,7 +32,7 @@ REQUIRE_SERVICES = os.environ.get("ACTROBUST_TEST_REQUIRE_SERVICES") == "1"
 CONNECT_TIMEOUT_S = 3
 
 # For `pytest --hypothesis-profile unshrunk`: a failure is told at once, as it was found.
-hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate])
+hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 
 
 def absent(reason: str) -> NoReturn:

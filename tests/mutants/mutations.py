@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-MODEL = "tests/shared/store/test_model.py::test_whatever_happens_in_whatever_order_the_store_does_what_its_model_does"
+MODEL = (
+    "tests/shared/store/test_model.py::"
+    "test_whatever_happens_in_whatever_order_the_store_does_what_its_model_does[sqlite]"
+)
 QUEUE = "tests/shared/store/test_queue.py"
 EPOCHS = "tests/shared/store/test_queue_epochs.py"
 ENDINGS = "tests/shared/store/test_queue_endings.py"
@@ -31,7 +34,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One fault; each of `killers`, a test or several by its parameters, has to fail because of it."""
+    """One fault; each of `killers`, one test or all that a function stands for, has to fail because of it."""
 
     name: str
     edits: tuple[Edit, ...]

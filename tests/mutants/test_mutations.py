@@ -13,4 +13,4 @@ def test_a_mutation_still_finds_its_text_and_its_tests(mutation: Mutation) -> No
         compile(edit.applied(ROOT), edit.file, "exec")
     for killer in mutation.killers:
         file, test = killer.split("::")
-        assert f"def {test}(" in (ROOT / file).read_text()
+        assert f"def {test.split('[')[0]}(" in (ROOT / file).read_text()
