@@ -1,7 +1,6 @@
 """Clients, workers and reconcilers that do what they like in any order, for Hypothesis to play."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from shared.store.tables import Run
 from shared.store.types import new_id
 from tests.shared.specs import tiny
 from tests.shared.store.compared import MAX_LOSSES, Compared, Write
-from tests.shared.store.model import Pointers
+from tests.shared.store.hands import Hands, Posted
 from tests.shared.store.promises import look
 
 TTL_S, NUM_EPOCHS, OWNER = 30, 2, LOCAL_OWNER
@@ -31,40 +30,6 @@ SPECS = {
     num_jobs: tiny(activations=["relu", "elu"][:num_jobs], num_seeds=1, training={"epochs": NUM_EPOCHS})
     for num_jobs in (1, 2)
 }
-
-
-@dataclass(frozen=True)
-class Posted:
-    """An experiment that somebody posted, and the runs of its jobs; it may be gone by now."""
-
-    id: str
-    run_ids: dict[str, list[str]]
-
-
-@dataclass
-class Hands:
-    """A worker with a job in its hands. Nobody tells it when it has lost them: it goes on until it is refused."""
-
-    lease: Lease
-    run_ids: list[str]
-    pointers: Pointers
-    stage: str = "claimed"
-    epoch: int = 0
-    diverged: list[str] = field(default_factory=list)
-    last: Write | None = None
-
-    def resume_from(self, pointers: Pointers) -> None:
-        """Take what the newest of these checkpoints holds, or begin anew."""
-        self.epoch = pointers[0]["epoch"] if pointers else 0
-        self.diverged = list(pointers[0]["diverged"]) if pointers else []
-
-    def checkpointed(self) -> Pointers:
-        return [{"epoch": self.epoch, "diverged": list(self.diverged)}, *self.pointers][:2]
-
-    def measure(self) -> dict[str, float]:
-        """The next epoch of every run that goes on; each lease has numbers of its own, so that they tell who wrote."""
-        open_runs = [run_id for run_id in self.run_ids if run_id not in self.diverged]
-        return {run_id: 100.0 * self.lease.token + 10 * self.epoch + n for n, run_id in enumerate(open_runs)}
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -78,6 +43,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.at, self.model = compared, compared.model
         self.brokers = {False: broker, True: no_broker}
         self.known: list[Posted] = []
+        self.newest: dict[str, Hands] = {}
         self.suspects: list[tuple[str, str]] = []
 
     def attempt(self, write: Write, *, resumed: str | None = None) -> bool:
@@ -90,7 +56,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- clients
 
-    @precondition(lambda self: len(self.model.experiments) < 3)
+    @precondition(lambda self: len(self.model.experiments) < 2)
     @rule(target=posted, num_jobs=st.sampled_from(sorted(SPECS)))
     def post(self, num_jobs: int) -> Posted:
         spec = SPECS[num_jobs]
@@ -107,7 +73,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.at.compare()
         return posted
 
-    @rule(experiment=posted, what=st.sampled_from(["cancel", "resume", "delete"]))
+    @rule(experiment=posted, what=st.sampled_from(["resume", "cancel", "delete"]))
     def want(self, experiment: Posted, what: str) -> None:
         """A client asks for something, possible or not."""
         if what == "cancel":
@@ -127,11 +93,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- workers
 
-    @rule(target=held, experiment=posted, number=st.integers(0, 1), worker_id=st.sampled_from(WORKERS))
-    def deliver(self, experiment: Posted, number: int, worker_id: str) -> Any:
+    @rule(
+        target=held, experiment=posted, number=st.integers(0, 1), worker_id=st.sampled_from(WORKERS),
+        num_steps=st.integers(0, 4),
+    )  # fmt: skip
+    def deliver(self, experiment: Posted, number: int, worker_id: str, num_steps: int) -> Any:
         """A message arrives: for the first time, once more, or when all is over."""
         job_ids = sorted(experiment.run_ids, key=self.model.waits, reverse=True)
-        return self.claim(job_ids[number % len(job_ids)], worker_id) or multiple()
+        hands = self.claim(job_ids[number % len(job_ids)], worker_id)
+        if hands is None:
+            return multiple()
+        for _ in range(num_steps):
+            self.step(hands)
+        return hands
 
     def claim(self, job_id: str, worker_id: str) -> Hands | None:
         self.wait(1, then="nothing")  # of two jobs, one was begun first
@@ -140,17 +114,31 @@ class StoreMachine(RuleBasedStateMachine):
         if lease is None:
             return None
         [run_ids] = [each.run_ids[lease.job_id] for each in self.known if lease.job_id in each.run_ids]
-        return Hands(lease, run_ids, self.at.rows.jobs[lease.job_id].checkpoints)
+        hands = Hands(lease, run_ids, self.at.rows.jobs[lease.job_id].checkpoints)
+        self.newest[lease.job_id] = hands
+        return hands
+
+    def one_of(self, hands: Hands, is_zombie: bool) -> Hands:
+        """These hands, whether or not they still hold their job; or those that took it last."""
+        return hands if is_zombie else self.newest[hands.lease.job_id]
 
     @rule(
         hands=held, num_steps=st.integers(1, 5), num_broken=st.integers(0, 2),
-        saves=st.booleans(), diverges=st.booleans(),
+        saves=st.booleans(), diverges=st.booleans(), loses_answers=st.booleans(), is_zombie=st.booleans(),
     )  # fmt: skip
-    def work(self, hands: Hands, num_steps: int, num_broken: int, saves: bool, diverges: bool) -> None:
+    def work(
+        self, hands: Hands, num_steps: int, num_broken: int, saves: bool, diverges: bool, loses_answers: bool,
+        is_zombie: bool,
+    ) -> None:  # fmt: skip
         """Some steps on the way from the claim to the end, until one is refused."""
+        hands = self.one_of(hands, is_zombie)
         for _ in range(num_steps):
-            if not self.step(hands, num_broken=num_broken, diverges=diverges) or (saves and not self.checkpoint(hands)):
+            if not self.step(hands, num_broken=num_broken, diverges=diverges):
                 break
+            if loses_answers:
+                self.repeat(hands)
+            if saves:
+                self.checkpoint(hands)
 
     def step(self, hands: Hands, *, num_broken: int = 0, diverges: bool = False) -> bool:
         if hands.stage == "claimed":
@@ -194,12 +182,14 @@ class StoreMachine(RuleBasedStateMachine):
             hands.pointers = pointers
         return done
 
-    @rule(hands=held)
-    def renew(self, hands: Hands) -> None:
+    @rule(hands=held, is_zombie=st.booleans())
+    def renew(self, hands: Hands, is_zombie: bool) -> None:
+        hands = self.one_of(hands, is_zombie)
         self.by(hands, queue.renew, self.model.renew)
 
-    @rule(hands=held, how=st.sampled_from(["drain", "fail", "give up"]))
-    def leave(self, hands: Hands, how: str) -> None:
+    @rule(hands=held, how=st.sampled_from(["drain", "fail", "give up"]), is_zombie=st.booleans())
+    def leave(self, hands: Hands, how: str, is_zombie: bool) -> None:
+        hands = self.one_of(hands, is_zombie)
         if how == "drain":
             self.by(hands, queue.release, self.model.release)
         elif how == "fail":
@@ -224,6 +214,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert [job_id for job_id, _ in self.suspects] == self.model.silent_jobs(TTL_S)
         if then == "reap":
             self.reap()
+
+    @rule(hands=held)
+    def speak_just_in_time(self, hands: Hands) -> None:
+        """A worker's renewal gets through between the look for silent ones and the reaping."""
+        self.wait(TTL_S + 1, then="look")
+        self.renew(hands, is_zombie=False)
+        self.reap()
 
     @precondition(lambda self: self.suspects)
     @rule()
