@@ -59,6 +59,7 @@ def redis_database(nth: int) -> str:
         absent(f"{PROCESS + 1} test processes need as many pairs of databases, {REDIS_URL} and those before it")
     return url.set(database=str(number)).render_as_string(hide_password=False)
 
+
 # For `pytest --hypothesis-profile unshrunk`: a failure is told at once, as it was found.
 hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 
