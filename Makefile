@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check audit bench
+.PHONY: help install demo test up check audit mutants bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,9 +40,12 @@ check: install ## ruff, bandit, mypy --strict, import contracts, migrations in s
 	$(BIN)/python -m migrations.check
 
 # Not a part of `check`: what is published about a package tomorrow must not break what was built today.
-audit: install ## ask PyPI for known weaknesses in the versions of constraints.txt; needs the internet
+audit: install ## look up known weaknesses of the versions of constraints.txt; needs the internet
 	@$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
-		{ echo 'Where no weakness is listed above, the advisories of pypi.org could not be asked, and nothing is known.' >&2; exit 1; }
+		{ echo 'Where no weakness is listed above, the advisories could not be asked, and nothing is known.' >&2; exit 1; }
+
+mutants: install ## take safeguards out of a copy, one at a time, and see that the tests notice each time
+	$(BIN)/python -m tests.mutants
 
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'

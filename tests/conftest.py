@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psycopg
 import pytest
+from hypothesis import Phase
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
 
 from shared.settings import Settings
@@ -56,6 +58,10 @@ def redis_database(nth: int) -> str:
     if number < 0:
         absent(f"{PROCESS + 1} test processes need as many pairs of databases, {REDIS_URL} and those before it")
     return url.set(database=str(number)).render_as_string(hide_password=False)
+
+
+# For `pytest --hypothesis-profile unshrunk`: a failure is told at once, as it was found.
+hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 
 
 def absent(reason: str) -> NoReturn:

@@ -83,10 +83,10 @@ def claim_next(session: Session, job_id: str, worker_id: str, *, devices: Sequen
 
 def mark_running(session: Session, lease: Lease) -> None:
     """Let the job's runs and, with its first job, the experiment be seen as running."""
-    job = session.get_one(Job, lease.job_id)
-    experiment = session.scalar(select(Experiment).where(Experiment.id == job.experiment_id).with_for_update())
+    _lock_experiment(session, lease)
     renew(session, lease)
-    if experiment is not None and experiment.state == ExperimentState.QUEUED:
+    experiment = session.get_one(Experiment, session.get_one(Job, lease.job_id).experiment_id)
+    if experiment.state == ExperimentState.QUEUED:
         experiment.state = ExperimentState.RUNNING
         moment = datetime.now(UTC)
         experiment.started_at = experiment.started_at or moment

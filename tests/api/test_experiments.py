@@ -2,11 +2,13 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from api.background import Bell
 from shared.store import queue
 from shared.store.db import Database
-from shared.store.tables import Experiment
+from shared.store.tables import Experiment, Job
 from tests.api.support import NUMERICS, claim, jobs_of, post, problem, train
 
 NOBODY = str(uuid.UUID(int=7))
@@ -165,6 +167,22 @@ def test_a_cancelled_experiment_can_be_resumed(client: TestClient, database: Dat
     assert (response.status_code, response.json()["state"]) == (202, "queued")
     assert response.json()["finished_at"] is None
     assert response.json()["progress"]["runs_finished"] == finished
+
+
+def test_workers_are_rung_for_once_everybody_can_see_that_jobs_wait_again(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/experiments/{post(client)['id']}"
+    client.post(f"{path}/cancel")
+    seen: list[list[str]] = []
+
+    def look(_bell: Bell) -> None:
+        with database.read() as session:
+            seen.append(list(session.scalars(select(Job.state))))
+
+    monkeypatch.setattr(Bell, "ring", look)
+    assert client.post(f"{path}/resume").status_code == 202
+    assert seen == [["pending", "pending"]]
 
 
 @pytest.mark.parametrize("is_finished", [False, True])
