@@ -12,7 +12,7 @@ from api.answers import AnswerCache
 from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
-from api.endpoints import catalog, experiments, health, metrics, robustness, runs
+from api.endpoints import catalog, experiments, health, metrics, robustness, runs, workers
 from api.errors import register_handlers
 from api.middleware import DOCS_FILES, add_middleware
 from api.openapi import complete_openapi, problems
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id, static_url=DOCS_FILES,
         swagger_ui_parameters={"validatorUrl": None},  # it would send the document to a foreign host
     )  # fmt: skip
-    for endpoints in (experiments, runs, metrics, robustness, catalog):
+    for endpoints in (experiments, runs, metrics, robustness, catalog, workers):
         app.include_router(endpoints.router, dependencies=[Authenticated], responses=problems(401, 429))
     app.include_router(health.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)

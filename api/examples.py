@@ -177,6 +177,12 @@ CATALOG: dict[str, Any] = {
     "losses": [], "presets": [PRESET_SUMMARY],
 }  # fmt: skip
 
+WORKER: dict[str, Any] = {
+    "id": "7f1c2e9a4b60", "device": "cpu", "slots": 1, "started_at": "2026-01-15T19:58:40.120377Z",
+    "heartbeat_at": "2026-01-15T20:04:20.733015Z", "state": "busy",
+    "job": {"id": "0199c2f0-7d3a-7c1e-9b52-3f6f1f0a5c12", "experiment_id": ID, "activation": "relu"},
+}  # fmt: skip
+
 # By operation and status.
 ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("create_experiment", "200"): PLAN,
@@ -192,6 +198,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("get_catalog", "200"): CATALOG,
     ("list_presets", "200"): {"items": [PRESET_SUMMARY]},
     ("get_preset", "200"): PRESET,
+    ("list_workers", "200"): {"items": [WORKER]},
     ("get_health", "200"): {"status": "ok"},
     ("get_readiness", "200"): {"status": "ok"},
 }

@@ -129,7 +129,7 @@ def test_real_answers_fit_their_schemas(client: TestClient, database: Database) 
     answer = client.get(f"/experiments/{experiment_id}/robustness", params=query).json()
     validator(schema_of("get", f"{one}/robustness")).validate(answer)
     assert Robustness.model_validate(answer).model_dump(mode="json", exclude_unset=True) == answer, "nothing undeclared"
-    for path in ("/catalog", "/presets", "/healthz", "/readyz"):
+    for path in ("/catalog", "/presets", "/workers", "/healthz", "/readyz"):
         validator(schema_of("get", path)).validate(client.get(path).json())
     preset = client.get("/presets/harrison-mnist").json()
     validator(schema_of("get", "/presets/{name}")).validate(preset)
