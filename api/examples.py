@@ -183,6 +183,15 @@ WORKER: dict[str, Any] = {
     "job": {"id": "0199c2f0-7d3a-7c1e-9b52-3f6f1f0a5c12", "experiment_id": ID, "activation": "relu"},
 }  # fmt: skip
 
+PROMETHEUS = """# HELP actrobust_queue_depth Jobs that wait, by what they ask for.
+# TYPE actrobust_queue_depth gauge
+actrobust_queue_depth{device="any"} 12.0
+actrobust_queue_depth{device="cuda"} 0.0
+# HELP actrobust_epochs_trained_total Epochs of single networks.
+# TYPE actrobust_epochs_trained_total counter
+actrobust_epochs_trained_total 151200.0
+"""
+
 # By operation and status.
 ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("create_experiment", "200"): PLAN,

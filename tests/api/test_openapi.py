@@ -90,7 +90,7 @@ def test_every_operation_declares_its_problems(method: str, path: str, operation
 def test_every_operation_shows_an_example_that_fits(method: str, path: str, operation: dict[str, Any]) -> None:
     for status, answer in operation["responses"].items():
         content = answer.get("content", {}).get("application/json")
-        assert (content is None) == (status in {"204", "304"} or status[0] in "45")
+        assert (content is None) == (status in {"204", "304"} or status[0] in "45" or path == "/metrics")
         if content is not None:
             validator(content["schema"]).validate(content["example"])
 
