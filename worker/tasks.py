@@ -94,10 +94,10 @@ class Process:
     def _hold(self, lease: Lease, claimed_at: float) -> None:
         from worker.training_job import TrainingJob
 
-        ttl_s = self.settings.lease_ttl_s
+        ttl_s, has_left = self.settings.lease_ttl_s, False
         with LeaseKeeper(self.database, lease, ttl_s=ttl_s, draining=self.draining, claimed_at=claimed_at) as keeper:
             try:
-                TrainingJob(self.database, self.settings, lease, keeper, epochs=self.epochs).run()
+                has_left = TrainingJob(self.database, self.settings, lease, keeper, epochs=self.epochs).run()
             except (LeaseLostError, ServiceUnavailableError) as error:
                 log.warning("job given up", reason=str(error))
                 keeper.reason = StopReason.LOST
@@ -105,7 +105,7 @@ class Process:
                 log.exception("job failed")
                 reason = _for_clients(error, lease)
                 self._try(lambda: self._fail(lease, reason))
-        if keeper.reason is StopReason.LOST:
+        if keeper.reason is StopReason.LOST and not has_left:
             self._try(lambda: self._give_up(lease))
 
     def _fail(self, lease: Lease, reason: str) -> None:

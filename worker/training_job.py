@@ -56,9 +56,10 @@ class TrainingJob:
         self.run_ids = [run_id for run_id, _ in members]
         self.members = [member for _, member in members]
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Train until the end, a drain or the loss of the lease.
 
+        Returns: whether the job left this process in order; its lease, which a renewal may still ask for, is over.
         Raises: LeaseLostError; whatever training raises, which fails the job.
         """
         population = self._prepare()
@@ -67,10 +68,13 @@ class TrainingJob:
             self._complete()
             self.files.remove(self.lease.job_id)
             log.info("job succeeded")
-        elif self.keeper.reason is StopReason.DRAINING:
+            return True
+        if self.keeper.reason is StopReason.DRAINING:
             self.checkpoint(population)
             self._write(lambda session: queue.release(session, self.lease))
             log.info("job handed back", epoch=population.epoch)
+            return True
+        return False
 
     def _prepare(self) -> Population:
         torch.set_num_threads(1)
