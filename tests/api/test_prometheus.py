@@ -1,3 +1,4 @@
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from shared.store.tables import Experiment, Job
 from shared.store.types import new_id
 from tests.api.conftest import SettingsFor
 from tests.api.support import jobs_of, post, train
+from tests.deploy.files import ROOT
 from tests.shared.store.experiments import lose, silence
 
 
@@ -67,6 +69,13 @@ def test_the_figures_follow_the_service(client: TestClient, database: Database) 
     silence(database, lost, claimed_s=100, heartbeat_s=None)
     assert scraped(client)["jobs_overdue"] == 1
     assert waiting != lost
+
+
+def test_the_documentation_names_every_metric_and_no_other(client: TestClient) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    shown = {family.name for family in families if family.name.startswith("actrobust_")}
+    named = re.findall(r"actrobust_[a-z_]+", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"))
+    assert {name.removesuffix("_total").removesuffix("_count") for name in named} == shown
 
 
 def test_however_often_it_is_asked_the_database_is_not(
