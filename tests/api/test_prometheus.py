@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event
+from sqlalchemy import event, insert
 from starlette.testclient import TestClient
 
 from api import prometheus
@@ -98,7 +98,7 @@ def test_a_scrape_is_cheap_beside_seventy_thousand_jobs(
         row = Experiment(id=new_id(), **experiment)
         session.add(row)
         session.flush()
-        session.execute(Job.__table__.insert(), [_job(row.id, states[n % 7]) for n in range(70_000)])
+        session.execute(insert(Job), [_job(row.id, states[n % 7]) for n in range(70_000)])
     statements: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda *told: statements.append(str(told[2])))
     with database.read() as session:
