@@ -1,5 +1,6 @@
 """The Celery application of a worker. The parent process imports no torch: fork and OpenMP or CUDA do not mix."""
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -12,6 +13,9 @@ from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
+
+# They tell of messages, most of which find their job taken; our own lines tell of jobs.
+CHATTY = ("celery.worker.strategy", "celery.app.trace")
 
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
@@ -32,6 +36,8 @@ def train(job_id: str) -> None:
 @signals.setup_logging.connect
 def _setup_logging(**_: Any) -> None:
     configure_logging(settings)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_shutting_down.connect

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
@@ -18,6 +19,8 @@ from shared.catalog.base import suggestion
 from shared.catalog.datasets import DATASETS
 from shared.store import lifecycle, repository
 from shared.store.states import ExperimentState
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -101,6 +104,7 @@ def create_experiment(
         checked = service.check(document, parts.settings)
         most = parts.settings.max_waiting_experiments
         answer = service.create(parts.database, checked, posted, max_waiting=most)
+        log.info("experiment posted", experiment=answer.experiment_id, owner=posted.owner)
         parts.bell.ring()
     location = f"{request.scope.get('root_path', '')}/experiments/{answer.experiment_id}"
     return Response(answer.body, answer.status, headers={"Location": location}, media_type="application/json")

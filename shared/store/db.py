@@ -131,21 +131,18 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def upgrade(database_url: str) -> None:
-    """Bring the database to the newest schema, creating it where there is none.
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the database to a schema, the newest unless told otherwise, creating it where there is none.
 
     Raises: ServiceUnavailableError: the database does not answer.
     """
     from alembic import command
-    from alembic.config import Config
 
-    import migrations
+    from shared.store.schema import alembic_config
 
     database = Database(database_url)
     database.ping()
     database.close()
-    config = Config()
-    folder = str(Path(migrations.__file__).parent)
-    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config = alembic_config()
     config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
+from shared.store import counters
+from shared.store.counters import CounterName
 from shared.store.lifecycle import end_runs, finish_if_done
 from shared.store.repository import progress_of
 from shared.store.rows import changed_rows
@@ -248,6 +250,12 @@ def silent_jobs(session: Session, ttl_s: float) -> list[tuple[str, str]]:
     return [(job_id, experiment_id) for job_id, experiment_id in session.execute(silent)]
 
 
+def num_silent_jobs(session: Session, ttl_s: float) -> int:
+    """How many leases there are whose worker has said nothing for longer than `ttl_s`."""
+    silent = select(func.count()).select_from(Job).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s))
+    return session.scalar(silent) or 0
+
+
 def _silent_for(ttl_s: float) -> ColumnElement[bool]:
     # Before the first heartbeat the claim itself is the sign of life.
     return func.coalesce(Job.heartbeat_at, Job.claimed_at) < ago(ttl_s)
@@ -276,4 +284,5 @@ def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max
         finish_if_done(session, experiment_id)
     else:
         _let_runs_wait(session, job_id)
+    counters.add(session, CounterName.LEASE_LOSSES, 1)
     return True

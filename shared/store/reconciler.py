@@ -18,6 +18,7 @@ from shared.store.db import Database
 from shared.store.doorbell import dispatch
 from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB, JobState
 from shared.store.tables import Experiment, Job
+from shared.store.types import new_id
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +28,24 @@ PURGES_PER_SWEEP = 10
 def run_forever(settings: Settings, stop: threading.Event) -> None:
     """Sweep until `stop` is set; a sweep that fails is logged and tried again."""
     database = Database(settings.effective_database_url)
+    reconciler_id = new_id()
     while not stop.is_set():
         sweep(database, settings)
+        # One that is not running would be missed by nobody until a worker is lost.
+        _attempt("announce", partial(_announce, database, reconciler_id))
         stop.wait(settings.reconcile_interval_s)
+    _attempt("leave", partial(_leave, database, reconciler_id))
     database.close()
+
+
+def _announce(database: Database, reconciler_id: str) -> None:
+    with database.write() as session:
+        presence.announce(session, reconciler_id, device=presence.RECONCILER)
+
+
+def _leave(database: Database, reconciler_id: str) -> None:
+    with database.write() as session:
+        presence.leave(session, reconciler_id)
 
 
 def sweep(database: Database, settings: Settings) -> None:

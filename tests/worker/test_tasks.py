@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.store import lifecycle, queue
+from shared.store import counters, lifecycle, queue
+from shared.store.counters import CounterName
 from shared.store.db import Database
 from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState, RunState
@@ -182,6 +183,33 @@ def test_a_process_announces_itself_and_signs_off(database: Database, settings: 
     process.leave()
     assert workers(database) == []
     process.database.close()
+
+
+def test_what_a_process_has_trained_is_counted_when_it_tells_that_it_is_there(
+    database: Database, settings: Settings
+) -> None:
+    _, (job_id,) = post_jobs(database, "relu")
+    process = Process(settings, never)
+    process.train(job_id)
+    for _ in range(2):
+        process.leave()
+    process.database.close()
+    with database.read() as session:
+        assert counters.read(session)[CounterName.EPOCHS_TRAINED] == 4 * NUM_EPOCHS
+
+
+def test_what_could_not_be_told_is_told_the_next_time(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(settings, never)
+    process.epochs.add(5)
+    with monkeypatch.context() as broken:
+        broken.setattr(process, "database", Database("postgresql+psycopg://nobody@127.0.0.1:1/none"))
+        process.leave()
+    process.leave()
+    process.database.close()
+    with database.read() as session:
+        assert counters.read(session)[CounterName.EPOCHS_TRAINED] == 5
 
 
 def test_a_process_is_one_for_all_its_messages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

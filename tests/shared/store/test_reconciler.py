@@ -192,13 +192,20 @@ def test_it_runs_until_it_is_stopped(database: Database, settings: Settings, bro
     thread.start()
     _, (job_id,) = post_jobs(database, "relu")
     for _ in range(100):
-        if broker.messages() == [job_id]:
+        if broker.messages() == [job_id] and num_reconcilers(database) == 1:
             break
         stop.wait(0.05)
+    assert num_reconcilers(database) == 1
     stop.set()
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert broker.messages() == [job_id]
+    assert num_reconcilers(database) == 0, "it has signed off"
+
+
+def num_reconcilers(database: Database) -> int:
+    with database.read() as session:
+        return presence.num_reconcilers(session, 30)
 
 
 def test_checkpoints_that_a_dead_worker_left_behind_are_removed(database: Database, settings: Settings) -> None:
