@@ -2,7 +2,8 @@
 
 The command and everything below it are the real ones; this module only puts a question before and after what they do:
 whether a trap lies there. Steps are `before NAME` and `after NAME` a transaction's commit (NAME is the function of
-`shared.store.queue` that ran in it, or `post`), a checkpoint's files, or a message. Setting FOLDER names the traps.
+`shared.store.queue` that ran in it, or `post`), a checkpoint's files, or a message. The environment names the folder
+of the traps and the part of the stack.
 """
 
 import functools
@@ -25,7 +26,7 @@ from shared.store.tables import Job
 from tests.faults import audit
 from tests.faults.traps import Steps
 
-FOLDER = "ACTROBUST_FAULTS_TRAPS"
+FOLDER, PART = "ACTROBUST_FAULTS_TRAPS", "ACTROBUST_FAULTS_PART"
 
 # A worker's transactions. Those of the heartbeat are `renew`.
 LEASED = (
@@ -46,7 +47,7 @@ _transaction = _Transaction()
 
 def main() -> None:
     """Set the questions, then be the command."""
-    steps = Steps(Path(os.environ[FOLDER]))
+    steps = Steps(Path(os.environ[FOLDER]), os.environ[PART])
     _ask_around_commits(steps)
     _name_transactions(steps)
     _ask_around_files(steps)

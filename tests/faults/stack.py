@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -19,12 +20,12 @@ from shared.store.db import Database, upgrade
 from tests.e2e.services import environment
 from tests.faults import audit
 from tests.faults.client import Client
-from tests.faults.sabotage import FOLDER
+from tests.faults.sabotage import FOLDER, PART
 from tests.faults.servers import EmbeddedBroker, Postgres, Redis, Server, free_port, wait_until
-from tests.faults.traps import Traps
+from tests.faults.traps import SetTrap, Trap, Traps
 
 MARK = "ACTROBUST_FAULTS_STACK"
-LEASE_TTL_S = 3.0
+LEASE_TTL_S = 2.5
 SWEEP_S = 0.5
 WORKERS = ("worker-1", "worker-2")
 
@@ -80,11 +81,15 @@ class Stack:
         self.parts = {name: self._part(name) for name in ("reconciler", *WORKERS, "api")}
         self.database = Database(self.settings.effective_database_url)
         self.client = Client(f"http://127.0.0.1:{self.port}")
+        self.tally: Counter[str] = Counter()
+        self._armed: list[tuple[str, SetTrap]] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
 
     def _part(self, name: str) -> Part:
         arguments = {"api": ["api", "--port", str(self.port)], "reconciler": ["reconciler"]}
         command = arguments.get(name, ["worker", "--processes", "1"])
-        return Part(name, command, log=self.folder / f"{name}.log", environment=self.environment)
+        own = {**self.environment, PART: name}
+        return Part(name, command, log=self.folder / f"{name}.log", environment=own)
 
     def __enter__(self) -> Self:
         try:
@@ -149,9 +154,51 @@ class Stack:
         """The children of the workers."""
         return [child for name in WORKERS for child in self.parts[name].children()]
 
+    def note(self, fault: str) -> None:
+        """Count a fault that was injected."""
+        self.tally[fault] += 1
+
+    def arm(self, trap: Trap) -> SetTrap:
+        """Set a trap; it counts as a fault once it has caught a process."""
+        armed = self.traps.set(trap)
+        self._armed.append((f"{trap.action} {trap.step}", armed))
+        return armed
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something when `run_due` is called after that time, or when the stack is healed."""
+        self._due.append((time.monotonic() + delay_s, action))
+
+    def run_due(self, *, everything: bool = False) -> None:
+        """Do what was put off until now."""
+        due = [entry for entry in self._due if everything or entry[0] <= time.monotonic()]
+        for entry in due:
+            self._due.remove(entry)
+            entry[1]()
+
+    def supervise(self) -> None:
+        """Start workers and the reconciler again when they have died, as `serve` and the compose file do."""
+        for name in (*WORKERS, "reconciler"):
+            if self.parts[name].exited:
+                self.parts[name].start(wait=False)
+
+    def wait_until(self, true: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
+        """Wait for something to become true, while somebody looks after the parts."""
+
+        def supervised() -> bool:
+            self.supervise()
+            return true()
+
+        try:
+            wait_until(supervised, what, timeout_s=timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+
     def heal(self) -> None:
         """Start what does not run, wake what is stopped, and take away all traps."""
+        self.run_due(everything=True)
         self.traps.remove_all()
+        self.tally.update(name for name, trap in self._armed if trap.sprung)
+        self._armed.clear()
         for server in (self.postgres, self.broker, *self.parts.values()):
             if server is None:
                 continue

@@ -31,6 +31,7 @@ class Trap:
 
     Args:
         activation: only while it trains this one.
+        part: only in this part of the stack.
         lasting: every time from then on, in every process; otherwise once.
     """
 
@@ -38,6 +39,7 @@ class Trap:
     action: Action = Action.KILL
     number: int = 1
     activation: str | None = None
+    part: str | None = None
     lasting: bool = False
 
 
@@ -105,8 +107,8 @@ class Traps:
 class Steps:
     """A sabotaged process's side of the folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, part: str) -> None:
+        self.folder, self.part = folder, part
         self.activation: str | None = None
         self._met: dict[str, int] = {}
 
@@ -114,11 +116,14 @@ class Steps:
         """Tell that this process is at a step; what happens then is the trap's business."""
         for path in sorted(self.folder.glob("*.json")):
             trap = _read(path)
-            if trap is None or trap.step != step or trap.activation not in {None, self.activation}:
+            if trap is None or trap.step != step or not self._is_meant(trap):
                 continue
             self._met[path.name] = self._met.get(path.name, 0) + 1
             if self._met[path.name] >= trap.number and _take(path, trap):
                 _spring(path, trap)
+
+    def _is_meant(self, trap: Trap) -> bool:
+        return trap.activation in {None, self.activation} and trap.part in {None, self.part}
 
 
 def _read(path: Path) -> Trap | None:
