@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import redis
@@ -59,7 +60,7 @@ class Fault:
 def trap_at(step: str, rng: Random, *, activation: str | None = None) -> Trap:
     """A trap that kills a training process at this step, the first or a later time."""
     is_once = step.split()[1] in ONCE
-    action = rng.choice([Action.KILL, Action.KILL, Action.KILL_WITH_PARENT])
+    action = rng.choices([Action.KILL, Action.KILL_WITH_PARENT], weights=[5, 1])[0]
     return Trap(step, action, number=1 if is_once else rng.randint(1, 5), activation=activation)
 
 
@@ -193,20 +194,18 @@ def break_checkpoint(stack: Stack, rng: Random) -> None:
     """Cut off or change a bit of the newest checkpoint of each job, then kill who wrote it."""
     for child in stack.training_processes():
         _signal(child.pid, signal.SIGSTOP)
-    damage(stack, rng)
+    for folder in stack.settings.checkpoints_dir.glob("*"):
+        damage(folder, rng)
     for child in stack.training_processes():
         _signal(child.pid, signal.SIGKILL)
 
 
-def damage(stack: Stack, rng: Random, *, also_older: bool = False) -> int:
-    """Break the newest checkpoint of every job, or all of them; the number broken."""
-    folders = list(stack.settings.checkpoints_dir.glob("*"))
-    for folder in folders:
-        for path in sorted(folder.glob("*.safetensors"))[0 if also_older else -1 :]:
-            content = bytearray(path.read_bytes())
-            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-            path.write_bytes(bytes(content) if rng.random() < 0.5 else bytes(content[: rng.randrange(len(content))]))
-    return len(folders)
+def damage(folder: Path, rng: Random, *, also_older: bool = False) -> None:
+    """Cut off or change one bit of a job's newest checkpoint, or of all."""
+    for path in sorted(folder.glob("*.safetensors"))[0 if also_older else -1 :]:
+        content = bytearray(path.read_bytes())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(bytes(content) if rng.random() < 0.5 else bytes(content[: rng.randrange(len(content))]))
 
 
 def cancel_something(stack: Stack, rng: Random) -> None:

@@ -8,6 +8,7 @@ of the traps and the part of the stack.
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from shared.store.tables import Job
 from tests.faults import audit
 from tests.faults.traps import Steps
 
-FOLDER, PART = "ACTROBUST_FAULTS_TRAPS", "ACTROBUST_FAULTS_PART"
+FOLDER, PART, PRELOAD = "ACTROBUST_FAULTS_TRAPS", "ACTROBUST_FAULTS_PART", "ACTROBUST_FAULTS_PRELOAD"
 
 # A worker's transactions. Those of the heartbeat are `renew`.
 LEASED = (
@@ -52,7 +53,19 @@ def main() -> None:
     _name_transactions(steps)
     _ask_around_files(steps)
     _ask_around_messages(steps)
+    if sys.argv[1] == "worker" and os.environ.get(PRELOAD):
+        _load_torch()
     actrobust.commands.main()
+
+
+def _load_torch() -> None:
+    """Load what a training process loads, in its parent: in place of a killed one the next trains at once.
+
+    In production the parent loads nothing of it. Nothing is computed before the fork, so that there are no threads.
+    """
+    import torch._dynamo  # the first optimiser would
+
+    import worker.training_job  # noqa: F401
 
 
 def _ask_around_commits(steps: Steps) -> None:

@@ -20,7 +20,7 @@ from shared.store.db import Database, upgrade
 from tests.e2e.services import environment
 from tests.faults import audit
 from tests.faults.client import Client
-from tests.faults.sabotage import FOLDER, PART
+from tests.faults.sabotage import FOLDER, PART, PRELOAD
 from tests.faults.servers import EmbeddedBroker, Postgres, Redis, Server, free_port, wait_until
 from tests.faults.traps import SetTrap, Trap, Traps
 
@@ -71,7 +71,7 @@ class Stack:
             ACTROBUST_RECONCILE_INTERVAL_S=f"{SWEEP_S:g}",
             ACTROBUST_CHECKPOINT_INTERVAL_S="0.05",
             PYTHONPATH=str(Path(__file__).parents[2]),
-            **{MARK: self.mark, FOLDER: str(self.traps.folder)},
+            **{MARK: self.mark, FOLDER: str(self.traps.folder), PRELOAD: "1"},
             **settings,
         )
         names = {name.removeprefix("ACTROBUST_").lower(): value for name, value in self.environment.items()}
