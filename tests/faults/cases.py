@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import psutil
 from sqlalchemy import select
@@ -72,7 +71,9 @@ def case(kinds: Sequence[Kind] = BOTH, *, always_on: Sequence[Kind] = ()) -> Cal
 
 def job_of(stack: Stack, experiment_id: str, activation: str = "relu") -> Job:
     query = select(Job).where(Job.experiment_id == experiment_id, Job.activation == activation)
-    return stack.ask(lambda session: session.scalars(query).one())
+    [(job,)] = stack.rows(query)
+    assert isinstance(job, Job)
+    return job
 
 
 def claims(stack: Stack, job_id: str) -> list[float]:
@@ -291,8 +292,8 @@ def sqlite_serves_four_writers_and_a_long_reader_and_survives_a_kill(stack: Stac
 
 
 def _stored_under(stack: Stack, name: str) -> str | None:
-    query = select(Experiment.id).where(Experiment.name == name)
-    return stack.ask(lambda session: session.scalar(query))
+    ids: list[str] = [row.id for row in stack.rows(select(Experiment.id).where(Experiment.name == name))]
+    return ids[0] if ids else None
 
 
 def _kill_api(stack: Stack, step: str, *, within_s: float) -> None:
@@ -390,6 +391,3 @@ def broken_checkpoints_are_named_and_passed_over(stack: Stack, rng: Random) -> N
 def cases(kind: Kind) -> list[Case]:
     """Those that make sense on a kind of stack."""
     return [known for known in CASES if kind in known.kinds]
-
-
-__all__: list[Any] = ["CASES", "Case", "cases"]

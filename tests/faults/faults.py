@@ -21,8 +21,8 @@ from shared.store.db import Database
 from shared.store.doorbell import QUEUES, TRAIN_TASK, celery_app
 from shared.store.states import FINISHED_EXPERIMENT
 from shared.store.tables import Experiment, Job
-from tests.faults.specs import EIGHT
 from tests.faults.servers import Server
+from tests.faults.specs import EIGHT
 from tests.faults.stack import LEASE_TTL_S, WORKERS, Kind, Part, Stack
 from tests.faults.traps import Action, Trap
 
@@ -134,7 +134,8 @@ def stop_child(stack: Stack, rng: Random) -> None:
     if children:
         pid = rng.choice(children).pid
         _signal(pid, signal.SIGSTOP)
-        stack.later(3 * LEASE_TTL_S, lambda: _signal(pid, signal.SIGCONT))
+        # By a thread: it may hold the lock for which the next request waits.
+        threading.Timer(3 * LEASE_TTL_S, _signal, (pid, signal.SIGCONT)).start()
 
 
 def kill_broker(stack: Stack, rng: Random) -> None:

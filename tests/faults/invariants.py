@@ -4,19 +4,18 @@ Each check returns what is wrong, in words and rows; an empty list is good.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
 
 from shared.store.checkpoints import CheckpointStore
 from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB, JobState, RunState
 from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, Run
 from tests.faults import audit
+from tests.faults.client import Post
 from tests.faults.reference import undisturbed
 from tests.faults.stack import LEASE_TTL_S, Kind, Stack
 from tests.worker.processes import measured
@@ -64,7 +63,7 @@ class Watch:
         return {post.experiment_id: post.spec for post in posts if post.experiment_id is not None}
 
     def rows(self, query: Any) -> list[Any]:
-        return self.stack.ask(lambda session: list(session.execute(query)))
+        return self.stack.rows(query)
 
 
 def _few(found: list[str]) -> list[str]:
@@ -73,15 +72,20 @@ def _few(found: list[str]) -> list[str]:
 
 def _i1(watch: Watch) -> list[str]:
     """Every acknowledged POST exists exactly once; one without an answer at most once; nothing else exists."""
-    stored = Counter({name: count for name, count in watch.rows(
-        select(Experiment.name, func.count()).group_by(Experiment.name))})  # fmt: skip
-    ids = {name: experiment_id for name, experiment_id in watch.rows(select(Experiment.name, Experiment.id))}
-    faults = []
-    for post in watch.stack.client.posts:
-        if stored[post.name] > 1 or (post.experiment_id is not None and ids.get(post.name) != post.experiment_id):
-            faults.append(f"{post} is stored {stored[post.name]} times, as {ids.get(post.name)}")
+    stored: dict[str, list[str]] = {}
+    for name, experiment_id in watch.rows(select(Experiment.name, Experiment.id)):
+        stored.setdefault(name, []).append(experiment_id)
+    faults = [
+        f"{post} is stored as {stored.get(post.name)}"
+        for post in watch.stack.client.posts
+        if not _is_as_promised(post, stored.get(post.name, []))
+    ]
     strange = set(stored) - {post.name for post in watch.stack.client.posts}
     return _few([*faults, *(f"nobody posted {name}" for name in strange)])
+
+
+def _is_as_promised(post: Post, ids: list[str]) -> bool:
+    return len(ids) <= 1 if post.experiment_id is None else ids == [post.experiment_id]
 
 
 def _i2(watch: Watch) -> list[str]:
@@ -140,7 +144,7 @@ def _i5(watch: Watch) -> list[str]:
     faults = []
     for experiment_id in _succeeded(watch):
         answer = watch.stack.client.get(f"/experiments/{experiment_id}/robustness", score="final", metric="loss")
-        scores = dict(watch.stack.ask(lambda session, wanted=experiment_id: _final_losses(session, wanted)))
+        scores = _final_losses(watch, experiment_id)
         for told, computed in _compared(answer, scores):
             if not np.isclose(told, computed, rtol=1e-9, atol=1e-12):
                 faults.append(f"{experiment_id}: {told} instead of {computed}")
@@ -154,14 +158,14 @@ def _succeeded(watch: Watch) -> list[str]:
     return [experiment_id for (experiment_id,) in watch.rows(wanted)]
 
 
-def _final_losses(session: Session, experiment_id: str) -> list[tuple[tuple[str, float, int], float]]:
+def _final_losses(watch: Watch, experiment_id: str) -> dict[tuple[str, float, int], float]:
     query = (
         select(Run.activation, Run.rate, Run.seed, EpochMetrics.val_loss)
         .join(EpochMetrics, EpochMetrics.run_id == Run.id)
         .join(Experiment, Experiment.id == Run.experiment_id)
         .where(Run.experiment_id == experiment_id, EpochMetrics.epoch == Experiment.num_epochs)
     )
-    return [((activation, rate, seed), loss) for activation, rate, seed, loss in session.execute(query)]
+    return {(activation, rate, seed): loss for activation, rate, seed, loss in watch.rows(query)}
 
 
 def _compared(answer: Any, scores: dict[tuple[str, float, int], float]) -> Iterator[tuple[float, float]]:
@@ -182,7 +186,7 @@ def _i6(watch: Watch) -> list[str]:
     succeeded = set(_succeeded(watch))
     for experiment_id, spec in watch.specs.items():
         expected = undisturbed(watch.stack, spec)
-        found = watch.stack.ask(lambda session, wanted=experiment_id: measured(watch.stack.database, wanted))
+        found = measured(watch.stack.database, experiment_id)
         differing = [key for key, values in found.items() if expected[key] != values]
         faults += [f"{experiment_id} ({spec}) {key}: {found[key]} instead of {expected[key]}" for key in differing[:2]]
         if experiment_id in succeeded and set(found) != set(expected):
@@ -207,12 +211,11 @@ def _none_after_a_while(look: Callable[[], list[str]]) -> list[str]:
 
 
 def _left_files(stack: Stack) -> list[str]:
-    """Checkpoints of jobs that succeeded or do not exist, and unfinished files of those that are not running."""
+    """Checkpoints of jobs that succeeded or do not exist; those of others are there for a resume."""
     files = CheckpointStore(stack.settings.checkpoints_dir)
-    states = dict(stack.ask(lambda session: session.execute(select(Job.id, Job.state)).all()))
-    left = [f"checkpoints of {job_id}, which is {states.get(job_id)}" for job_id in files.job_ids()
+    states: dict[str, str] = dict(stack.rows(select(Job.id, Job.state)))
+    return [f"checkpoints of {job_id}, which is {states.get(job_id)}" for job_id in files.job_ids()
             if states.get(job_id) in {None, JobState.SUCCEEDED}]  # fmt: skip
-    return left
 
 
 def _orphan_rows(watch: Watch) -> list[str]:

@@ -63,7 +63,7 @@ def _load_torch() -> None:
 
     In production the parent loads nothing of it. Nothing is computed before the fork, so that there are no threads.
     """
-    import torch._dynamo  # the first optimiser would
+    import torch._dynamo  # noqa: F401 (the first optimiser would)
 
     import worker.training_job  # noqa: F401
 
@@ -153,7 +153,7 @@ def _ask_around_files(steps: Steps) -> None:
         return moved
 
     checkpoints._write_durably = write
-    Path.replace = replace_checkpoint  # type: ignore[method-assign]
+    Path.replace = replace_checkpoint  # type: ignore[method-assign,assignment]
     for name in ("keep_only", "remove"):
         setattr(CheckpointStore, name, _around(steps, name, getattr(CheckpointStore, name)))
 

@@ -191,10 +191,10 @@ def _postgres_binaries() -> Path:
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(DEBIAN.glob("*/bin"), reverse=True)
-    for folder in folders:
-        if (folder / "initdb").is_file() and (folder / "postgres").is_file():
-            return folder
-    absent("PostgreSQL's initdb and postgres are not installed")
+    found_both = [folder for folder in folders if (folder / "initdb").is_file() and (folder / "postgres").is_file()]
+    if not found_both:
+        absent("PostgreSQL's initdb and postgres are not installed")
+    return found_both[0]
 
 
 def _unprivileged() -> str:

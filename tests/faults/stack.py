@@ -75,13 +75,12 @@ class Stack:
             **settings,
         )
         names = {name.removeprefix("ACTROBUST_").lower(): value for name, value in self.environment.items()}
-        self.settings = Settings(
-            _env_file=None, **{name: value for name, value in names.items() if name in Settings.model_fields}
-        )
+        self.settings = Settings.model_validate({name: names[name] for name in Settings.model_fields if name in names})
         self.parts = {name: self._part(name) for name in ("reconciler", *WORKERS, "api")}
         self.database = Database(self.settings.effective_database_url)
         self.client = Client(f"http://127.0.0.1:{self.port}")
         self.tally: Counter[str] = Counter()
+        self.say: Callable[[str], None] = lambda _: None
         self._armed: list[tuple[str, SetTrap]] = []
         self._due: list[tuple[float, Callable[[], None]]] = []
 
@@ -157,6 +156,7 @@ class Stack:
     def note(self, fault: str) -> None:
         """Count a fault that was injected."""
         self.tally[fault] += 1
+        self.say(f"  {fault}")
 
     def arm(self, trap: Trap) -> SetTrap:
         """Set a trap; it counts as a fault once it has caught a process."""
@@ -197,7 +197,9 @@ class Stack:
         """Start what does not run, wake what is stopped, and take away all traps."""
         self.run_due(everything=True)
         self.traps.remove_all()
-        self.tally.update(name for name, trap in self._armed if trap.sprung)
+        for name, trap in self._armed:
+            if trap.sprung:
+                self.note(name)
         self._armed.clear()
         for server in (self.postgres, self.broker, *self.parts.values()):
             if server is None:
@@ -220,6 +222,10 @@ class Stack:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+    def rows(self, query: Any) -> list[Any]:
+        """All rows of a query."""
+        return self.ask(lambda session: list(session.execute(query).all()))
 
     def logs(self) -> str:
         """The end of every part's log."""

@@ -1,4 +1,4 @@
-"""Traps: files that say what shall befall a process at which step. The suite sets them, sabotaged processes spring them.
+"""Traps: files that say what shall befall a process at which step. The suite sets them, processes spring them.
 
 A trap is a file of a folder that both sides know, so that it can be set while the processes run, and outlives them.
 """
