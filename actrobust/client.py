@@ -50,6 +50,8 @@ class ProblemError(ClientError):
     def __str__(self) -> str:
         if self.errors:
             return "\n".join(["the request was refused", *(f"  {_describe(error)}" for error in self.errors)])
+        if self.status == 401:
+            return f"{self.detail or self.title}; 'actrobust' takes the key from ACTROBUST_API_KEY"
         text = self.detail or f"{self.title} (HTTP {self.status})"
         # The service's log says more about a fault of its own.
         return f"{text} (request {self.request_id})" if self.status >= 500 and self.request_id else text
@@ -62,10 +64,19 @@ def _describe(error: Json) -> str:
 
 
 class Client:
-    """One service. Every method returns the decoded JSON; all raise `ServiceUnreachableError` and `ProblemError`."""
+    """One service. Every method returns the decoded JSON; all raise `ServiceUnreachableError` and `ProblemError`.
+
+    Args:
+        api_key: what the service asks for if it has keys; sent to `base_url` only.
+    """
 
     def __init__(
-        self, base_url: str, *, timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         try:
@@ -76,7 +87,10 @@ class Client:
             raise ServiceUnreachableError(base_url, "not a URL; it looks like http://127.0.0.1:8000")
         # A proxy of the environment would look for "127.0.0.1" on its own machine.
         trust_env = not is_loopback(url.host)
-        self._http = httpx2.Client(base_url=url, timeout=timeout_s, trust_env=trust_env, transport=transport)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx2.Client(
+            base_url=url, headers=headers, timeout=timeout_s, trust_env=trust_env, transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -9,12 +9,14 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from api.answers import AnswerCache
+from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
 from api.endpoints import catalog, experiments, health, metrics, robustness, runs
 from api.errors import register_handlers
 from api.middleware import DOCS_FILES, add_middleware
-from api.openapi import complete_openapi
+from api.openapi import complete_openapi, problems
+from api.rates import RateLimit
 from api.service import version
 from shared.logging import configure_logging
 from shared.settings import Settings
@@ -29,6 +31,9 @@ the comparison says with intervals which activation loses least.
    may name.
 2. `GET /experiments/{id}` until `state` is `succeeded`.
 3. `GET /experiments/{id}/robustness` for the comparison, `/metrics` for every number behind it.
+
+A service that has API keys asks every caller for one: `Authorization: Bearer actrobust_...`. What belongs to another
+key's owner does not exist.
 
 Errors are `application/problem+json` (RFC 9457). Ids are UUIDv7, times RFC 3339 in UTC, fractions in [0, 1]; a number
 that is not finite is null beside its name in `nonfinite`.
@@ -51,11 +56,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id, static_url=DOCS_FILES,
         swagger_ui_parameters={"validatorUrl": None},  # it would send the document to a foreign host
     )  # fmt: skip
-    for endpoints in (experiments, runs, metrics, robustness, catalog, health):
-        app.include_router(endpoints.router)
+    for endpoints in (experiments, runs, metrics, robustness, catalog):
+        app.include_router(endpoints.router, dependencies=[Authenticated], responses=problems(401, 429))
+    app.include_router(health.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     register_handlers(app)
-    add_middleware(app)
+    add_middleware(app, settings)
     app.openapi = complete_openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -64,8 +70,10 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.effective_database_url)
-        parts = Parts(settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache())
-        app.state.parts = parts
+        app.state.parts = parts = Parts(
+            settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache(),
+            RateLimit(settings.max_requests_per_minute),
+        )  # fmt: skip
         yield
         parts.bell.close()
         database.close()

@@ -11,6 +11,7 @@ from api import bodies
 from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.queries import ClosedQuery
+from api.rates import RateLimit
 from shared.settings import Settings
 from shared.store.db import Database
 
@@ -24,6 +25,7 @@ class Parts:
     bell: Bell
     broker: BrokerWatch
     answers: AnswerCache
+    rate_limit: RateLimit
 
 
 def _parts(request: Request) -> Parts:

@@ -53,6 +53,8 @@ KINDS: dict[type[Exception], Kind] = {
     errors.DatasetMissingError: Kind(422, "dataset-missing", "The data set is not on this machine"),
     errors.InvalidParameterError: INVALID_PARAMETER,
     errors.IdempotencyKeyReusedError: Kind(422, "idempotency-key-reused", "The key belongs to another request"),
+    errors.InvalidKeyError: Kind(401, "invalid-api-key", "No valid API key"),
+    errors.TooManyRequestsError: Kind(429, "too-many-requests", "Too many requests"),
     errors.NotFoundError: NOT_FOUND,
     errors.ConflictError: Kind(409, "conflict", "The request does not fit the present state"),
     errors.ServiceUnavailableError: UNAVAILABLE,
@@ -109,7 +111,16 @@ def _domain_error(request: Request, error: Exception) -> Response:
         detail = "a part of the service does not answer; try again in a moment"
         return problem(request, kind, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
     faults: Sequence[FieldProblem] = getattr(error, "problems", ())
-    return problem(request, kind, _summary(faults) if faults else str(error), faults=faults)
+    detail = _summary(faults) if faults else str(error)
+    return problem(request, kind, detail, faults=faults, headers=_headers(error))
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, errors.InvalidKeyError):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.TooManyRequestsError):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {}
 
 
 def _summary(faults: Sequence[FieldProblem]) -> str:

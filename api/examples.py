@@ -211,6 +211,10 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         400, _ONE_THING, name="malformed-body", title="The body is not JSON",
         errors=[{"pointer": "", "detail": "line 1, column 16: Expecting ',' delimiter", "type": "json_invalid"}],
     ),
+    "401": _problem(
+        401, "an API key is needed; send the header 'Authorization: Bearer actrobust_...'", name="invalid-api-key",
+        title="No valid API key",
+    ),
     "404": _problem(404, f"there is no experiment {ID}"),
     "406": _problem(406, "metrics come as application/json, text/csv, application/vnd.apache.parquet"),
     "409": _problem(
@@ -222,6 +226,10 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "422": _problem(
         422, _ONE_THING, name="invalid-parameter", title="A parameter is not valid",
         errors=[{"parameter": "nonsense", "detail": "this parameter does not exist", "type": "extra_forbidden"}],
+    ),
+    "429": _problem(
+        429, "more than 6000 such requests in a minute; wait as long as 'Retry-After' says", name="too-many-requests",
+        title="Too many requests",
     ),
     "500": _problem(500, "something went wrong on our side; the log tells more under this request_id"),
     "503": _problem(503, "a part of the service does not answer; try again in a moment"),

@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import internal_error
+from api.guard import Guard
+from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +29,9 @@ DOCS_CSP = (
 )
 
 
-def add_middleware(app: FastAPI) -> None:
-    """Request ids around everything, then headers and the last resort for errors."""
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Request ids around everything, then headers and the last resort for errors, then the guard."""
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(Envelope)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID", validator=_is_request_id)
 

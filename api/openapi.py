@@ -29,12 +29,14 @@ EXPERIMENT_BODY: dict[str, Any] = {
 
 _MEANINGS = {
     400: "The body is not JSON.",
+    401: "No API key came, or one that is unknown, revoked or expired.",
     404: "There is nothing with this id or name.",
     406: "None of the media types in `Accept` is offered.",
     409: "The request does not fit the present state.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "Something in the input is not valid; `errors` says what and where.",
+    429: "Too many requests, or too many waiting experiments; `Retry-After` says when to come again.",
     500: "A fault of the service.",
     503: "The database does not answer; `Retry-After` says when to try again.",
 }

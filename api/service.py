@@ -13,7 +13,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api import schemas
-from shared.errors import DatasetMissingError, FieldProblem, IdempotencyKeyReusedError, InvalidSpecError
+from shared.errors import (
+    DatasetMissingError,
+    FieldProblem,
+    IdempotencyKeyReusedError,
+    InvalidSpecError,
+    TooManyRequestsError,
+)
 from shared.plan import Plan, budget_problems, plan
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, resolve
@@ -23,6 +29,7 @@ from shared.store.states import ExperimentState
 from shared.store.tables import Experiment, IdempotencyKey
 
 ACCEPTED = 202
+QUEUE_RETRY_S = 30
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,15 @@ class Checked:
     spec: ExperimentSpec
     plan: Plan
     preset: str | None
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A request to run an experiment, as it came."""
+
+    owner: str
+    body: bytes
+    key: str | None
 
 
 @dataclass(frozen=True)
@@ -80,40 +96,53 @@ def plan_document(checked: Checked) -> schemas.Plan:
     )  # fmt: skip
 
 
-def earlier_answer(database: Database, key: str, body: bytes) -> Answer | None:
-    """The answer that a request with this key and body got before.
+def earlier_answer(database: Database, posted: Posted) -> Answer | None:
+    """The answer that the owner's request with this key and body got before.
 
     Raises: IdempotencyKeyReusedError: its body was another one.
     """
+    if posted.key is None:
+        return None
     with database.read() as session:
-        row = repository.find_idempotent(session, key)
-    return None if row is None else _replay(row, body)
+        row = repository.find_idempotent(session, posted.key, owner=posted.owner)
+    return None if row is None else _replay(row, posted)
 
 
-def create(database: Database, checked: Checked, *, body: bytes, key: str | None) -> Answer:
+def create(database: Database, checked: Checked, posted: Posted, *, max_waiting: int) -> Answer:
     """Store an experiment with its jobs, its runs and the answer, all or nothing.
 
     Raises:
+        TooManyRequestsError: `max_waiting` experiments of the owner wait already.
         IdempotencyKeyReusedError: the key came with another body in the meantime.
         ConflictError: a request with the same key is still on its way.
     """
+    owner, key = posted.owner, posted.key
     with database.write() as session:
         row = None
         if key is not None:
-            row = repository.reserve_idempotency_key(session, key, body_hash=_hash(body))
+            row = repository.reserve_idempotency_key(session, key, owner=owner, body_hash=_hash(posted.body))
             if row is None:
-                first = repository.find_idempotent(session, key)
+                first = repository.find_idempotent(session, key, owner=owner)
                 assert first is not None
-                return _replay(first, body)
-        experiment = repository.create_experiment(session, checked.spec, checked.plan, _provenance(checked))
+                return _replay(first, posted)
+        _check_queue(session, owner, max_waiting)
+        provenance = _provenance(checked)
+        experiment = repository.create_experiment(session, checked.spec, checked.plan, provenance, owner=owner)
         document = experiment_documents(session, [experiment])[0].model_dump_json()
         if row is not None:
             row.status, row.response, row.experiment_id = ACCEPTED, document, experiment.id
         return Answer(ACCEPTED, document, experiment.id)
 
 
-def _replay(row: IdempotencyKey, body: bytes) -> Answer:
-    if row.body_hash != _hash(body):
+def _check_queue(session: Session, owner: str, max_waiting: int) -> None:
+    # Requests at the same moment may pass together; a bound of thousands need not be exact.
+    if repository.num_waiting_experiments(session, owner=owner) >= max_waiting:
+        detail = f"{max_waiting} of your experiments wait already; post again when some have begun, or cancel some"
+        raise TooManyRequestsError(detail, retry_after_s=QUEUE_RETRY_S)
+
+
+def _replay(row: IdempotencyKey, posted: Posted) -> Answer:
+    if row.body_hash != _hash(posted.body):
         raise IdempotencyKeyReusedError("this Idempotency-Key came with another body before; take a new key")
     return Answer(row.status, row.response, row.experiment_id)
 
@@ -162,7 +191,7 @@ def _seconds_left(experiment: Experiment, progress: repository.Progress) -> floa
     return max(0.0, elapsed_s / num_measured * (progress.epochs_total - progress.epochs_done))
 
 
-def cancel(database: Database, experiment_id: str) -> schemas.Experiment:
+def cancel(database: Database, experiment_id: str, *, owner: str) -> schemas.Experiment:
     """Ask an experiment to stop; one of which nothing runs has stopped when this returns.
 
     Returns: the experiment as it was between the two: cancelling, or cancelled before.
@@ -170,7 +199,7 @@ def cancel(database: Database, experiment_id: str) -> schemas.Experiment:
     Raises: NotFoundError; ConflictError: it has finished.
     """
     with database.write() as session:
-        experiment = lifecycle.start_cancelling(session, experiment_id)
+        experiment = lifecycle.start_cancelling(session, experiment_id, owner=owner)
         [document] = experiment_documents(session, [experiment])
     # In a transaction of its own, so that `cancelling` is seen by everybody before its end is.
     with database.write() as session:
@@ -178,12 +207,12 @@ def cancel(database: Database, experiment_id: str) -> schemas.Experiment:
     return document
 
 
-def resume(database: Database, experiment_id: str) -> schemas.Experiment:
+def resume(database: Database, experiment_id: str, *, owner: str) -> schemas.Experiment:
     """Queue the unfinished jobs again.
 
     Raises: NotFoundError; ConflictError: nothing to resume.
     """
     with database.write() as session:
-        experiment = lifecycle.resume_experiment(session, experiment_id)
+        experiment = lifecycle.resume_experiment(session, experiment_id, owner=owner)
         session.flush()
         return experiment_documents(session, [experiment])[0]

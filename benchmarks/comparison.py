@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.spec import resolve
 from shared.store import repository
 from shared.store.db import Database, upgrade
+from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, Outcome, RunState
 from shared.store.tables import EpochMetrics, Experiment, Run
 
@@ -42,7 +43,7 @@ def fill(database_url: str) -> str:
     database = Database(database_url)
     spec = resolve(SPEC)
     with database.write() as session:
-        experiment_id = repository.create_experiment(session, spec, plan(spec), {}).id
+        experiment_id = repository.create_experiment(session, spec, plan(spec), {}, owner=LOCAL_OWNER).id
     with database.write() as session:
         runs = session.scalars(select(Run).where(Run.experiment_id == experiment_id).order_by(Run.position)).all()
         values = {"state": RunState.SUCCEEDED, "outcome": Outcome.OK, "epoch": spec.training.epochs, "null_loss": 1.0}

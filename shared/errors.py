@@ -37,6 +37,18 @@ class DatasetMissingError(InvalidSpecError):
     """A data set is not on this machine's disk; the message holds the command that fetches it."""
 
 
+class InvalidKeyError(ActrobustError):
+    """No API key came, or one that lets nobody in."""
+
+
+class TooManyRequestsError(ActrobustError):
+    """A caller asks for more than its share; `retry_after_s` says when to come again."""
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
 class NotFoundError(ActrobustError):
     """Nothing with that id or name."""
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # A Unix socket's address holds 104 bytes on macOS and 108 on Linux, the closing zero included.
@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="Redis or Valkey URL; the embedded broker of DATA_DIR when unset.")
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
+    allowed_hosts: str = Field(
+        "", description="Names in the Host header that are answered beside this machine's own, separated by commas."
+    )
     url: str | None = Field(None, description="Service the command line talks to; an embedded one when unset.")
+    api_key: SecretStr | None = Field(None, description="Key that the command line shows to the service.")
 
     worker_processes: int | None = Field(
         None, ge=1, le=1024, description="Training processes of one worker; one per core when unset."
@@ -45,6 +49,8 @@ class Settings(BaseSettings):
     max_losses: int = Field(3, ge=1, description="A job that lost this many workers is failed.")
     idempotency_ttl_s: float = Field(86_400.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
+    max_requests_per_minute: int = Field(6_000, ge=1, description="Most requests of one owner to one API process.")
+    max_waiting_experiments: int = Field(1_000, ge=1, description="Most experiments of one owner that have not begun.")
     max_body_bytes: int = Field(1_048_576, ge=1, description="Largest request body; beyond it 413.")
     max_runs: int = Field(20_000, ge=1, description="Most runs of one experiment.")
     max_metric_rows: int = Field(5_000_000, ge=1, description="Most runs x epochs of one experiment.")

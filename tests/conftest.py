@@ -168,7 +168,10 @@ def settings(database_url: str, broker_url: str, tmp_path: Path, monkeypatch: py
     """Settings that nothing of this machine's environment reaches."""
     for name in [name for name in os.environ if name.startswith("ACTROBUST_") and "_TEST_" not in name]:
         monkeypatch.delenv(name)
-    return Settings(_env_file=None, data_dir=tmp_path / "data", database_url=database_url, broker_url=broker_url)
+    return Settings(
+        _env_file=None, data_dir=tmp_path / "data", database_url=database_url, broker_url=broker_url,
+        allowed_hosts="testserver",
+    )  # fmt: skip
 
 
 @pytest.fixture

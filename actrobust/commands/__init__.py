@@ -8,6 +8,7 @@ from actrobust.client import ClientError
 from actrobust.commands.catalog import catalog
 from actrobust.commands.datasets import datasets
 from actrobust.commands.experiments import cancel, list_experiments, resume, run, watch
+from actrobust.commands.keys import keys
 from actrobust.commands.output import CommandError, say
 from actrobust.commands.robustness import robustness
 from actrobust.commands.serve import serve
@@ -31,6 +32,7 @@ app.command(rich_help_panel=EXPERIMENTS)(cancel)
 app.command(rich_help_panel=EXPERIMENTS)(resume)
 app.command(rich_help_panel=SERVICE)(serve)
 app.command(rich_help_panel=SERVICE)(catalog)
+app.add_typer(keys, rich_help_panel=SERVICE)
 app.add_typer(datasets, rich_help_panel=SERVICE)
 app.command(rich_help_panel=PARTS)(api)
 app.command(rich_help_panel=PARTS)(worker)

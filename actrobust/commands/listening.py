@@ -3,20 +3,33 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from actrobust.client import is_loopback
 from actrobust.commands.output import CommandError
+from shared.hosts import is_loopback
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 
-def refuse_open_host(host: str, way_out: str) -> None:
-    """Refuse an address that others can reach.
+def refuse_open_host(settings: "Settings") -> None:
+    """Refuse an address that others can reach while nobody would be asked for a key.
 
-    Raises: CommandError: `host` is not loopback.
+    Raises: CommandError: the host is not loopback, and no key is good.
     """
-    if not is_loopback(host):
+    if is_loopback(settings.host):
+        return
+    from shared.store.db import Database
+    from shared.store.keys import usable_keys_exist
+
+    database = Database(settings.effective_database_url)
+    with database.read() as session:
+        is_guarded = usable_keys_exist(session)
+    database.close()
+    if not is_guarded:
         raise CommandError(
-            f"the API would be open to everybody who can reach {host}: it has no API keys yet; "
-            f"listen on 127.0.0.1, or {way_out}"
+            f"the API would be open to everybody who can reach {settings.host}: there is no API key; "
+            "make one with 'actrobust keys create --name NAME', or listen on 127.0.0.1"
         )
 
 

@@ -41,7 +41,7 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(help="Loopback address to listen on.", show_default="127.0.0.1")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535, show_default="8000")
     ] = None,
@@ -58,6 +58,9 @@ def serve(
     SIGTERM lets the workers write their checkpoints and stops everything; the
     next 'serve' on the same data directory goes on from there.
 
+    An address that others can reach is refused until there is an API key:
+    'actrobust keys create --name NAME'.
+
     Examples:
 
         actrobust serve
@@ -65,9 +68,11 @@ def serve(
         actrobust serve --port 0 --data-dir /tmp/try-it
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
-    refuse_open_host(settings.host, "use a reverse proxy that asks for a password")
-    with only_service(settings.data_dir.absolute()), listening_socket(settings.host, settings.port) as listener:
-        _Parts(settings, listener, for_a_command=for_a_command).run(train=worker)
+    with only_service(settings.data_dir.absolute()):
+        upgrade_database(settings)
+        refuse_open_host(settings)
+        with listening_socket(settings.host, settings.port) as listener:
+            _Parts(settings, listener, for_a_command=for_a_command).run(train=worker)
 
 
 class _Parts:
@@ -94,7 +99,6 @@ class _Parts:
         # Warnings only: whoever watches the terminal should see little, and that to matter.
         configure_logging(self._settings.model_copy(update={"log_level": "WARNING"}))
         service_file(self._data_dir).unlink(missing_ok=True)
-        upgrade_database(self._settings)
         reconciler = threading.Thread(target=self._reconcile, name="reconciler", daemon=True)
         try:
             self._start_broker()

@@ -33,7 +33,7 @@ def api(
     ] = None,
     unprotected: Annotated[
         bool,
-        typer.Option("--unprotected", help="Listen beyond this machine although there are no API keys yet."),
+        typer.Option("--unprotected", help="Listen beyond this machine without an API key: something else guards it."),
     ] = False,
     socket_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -46,9 +46,9 @@ def api(
         actrobust api --port 8000
     """
     settings = load_settings(host=host, port=port)
-    if not unprotected:
-        refuse_open_host(settings.host, "say --unprotected where a firewall or a reverse proxy guards it")
     require_database(settings)
+    if not unprotected:
+        refuse_open_host(settings)
     with _listener(settings, socket_fd) as listener:
         # Under `serve` somebody's progress display asks every second; nobody wants to read that.
         _run_api(settings, listener, access_log=socket_fd is None)

@@ -40,6 +40,7 @@ class Service:
             raise CommandError("--url names a service and --data-dir another; give one of them")
         settings = load_settings(url=url, data_dir=data_dir)
         self.named_url = None if data_dir else settings.url
+        self._api_key = settings.api_key.get_secret_value() if settings.api_key else None
         self._shown_data_dir = data_dir
         self._data_dir = settings.data_dir.absolute()
         self._train = train
@@ -92,13 +93,13 @@ class Service:
 
     def _connect(self) -> Client:
         if self.named_url:
-            return Client(self.named_url)
+            return Client(self.named_url, api_key=self._api_key)
         deadline_s = time.monotonic() + HANDOVER_TIMEOUT_S
         while True:
             if running := find_running(self._data_dir):
                 # Somebody may have stopped a `serve` on purpose: a command that only watches must not undo that.
                 self._may_restart = running.for_a_command
-                return Client(running.url)
+                return Client(running.url, api_key=self._api_key)
             try:
                 return self._start()
             except ServiceStartingError:
@@ -112,7 +113,7 @@ class Service:
             raise ServiceStartingError(in_use(self._data_dir))
         say(f"no service runs on {self._data_dir}; starting one for this command")
         self._embedded = start_embedded(self._data_dir, train=self._train)
-        return Client(self._embedded.url)
+        return Client(self._embedded.url, api_key=self._api_key)
 
 
 @contextlib.contextmanager

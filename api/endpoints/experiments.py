@@ -3,12 +3,13 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
 from pydantic import AfterValidator, Field
 
 from api import conditional, pages, schemas, service
+from api.auth import Owner
 from api.bodies import parse_json
 from api.deps import Body, ExperimentId, NoParameters, TheParts
 from api.openapi import EXPERIMENT_BODY, problems
@@ -56,13 +57,18 @@ class ListQuery(pages.PageQuery):
     created_before: Moment | None = Field(None, description="RFC 3339, exclusive.")
     order_by: Literal["-created_at", "created_at"] = Field("-created_at", description="A minus: the newest first.")
 
-    def filter(self) -> repository.ExperimentFilter:
+    def filter(self, owner: str) -> repository.ExperimentFilter:
         """What the repository knows it as."""
         return repository.ExperimentFilter(
-            self.state, self.dataset, self.activation, self.created_after, self.created_before
+            owner, self.state, self.dataset, self.activation, self.created_after, self.created_before
         )
 
 
+def _posted(owner: Owner, body: Body, idempotency_key: IdempotencyKey = None) -> service.Posted:
+    return service.Posted(owner, body, idempotency_key)
+
+
+Posted = Annotated[service.Posted, Depends(_posted)]
 TOKENS = pages.Tokens(tuple[Moment, UUID])
 
 
@@ -79,25 +85,22 @@ TOKENS = pages.Tokens(tuple[Moment, UUID])
     openapi_extra=EXPERIMENT_BODY,
 )
 def create_experiment(
-    request: Request,
-    parts: TheParts,
-    body: Body,
-    query: Annotated[PostQuery, Query()],
-    idempotency_key: IdempotencyKey = None,
+    request: Request, parts: TheParts, posted: Posted, query: Annotated[PostQuery, Query()]
 ) -> Response:
     """Check a spec, store it with all its jobs and runs, and start them as soon as a worker is free.
 
     The answer holds the resolved spec, down to the last default. With an `Idempotency-Key` the request may safely be
     sent again: 409 says that the first one is still on its way, 422 that the key came with another body.
     """
-    document = parse_json(body)
+    document = parse_json(posted.body)
     if query.validate_only:
         plan = service.plan_document(service.check(document, parts.settings))
         return Response(plan.model_dump_json(), media_type="application/json")
-    answer = service.earlier_answer(parts.database, idempotency_key, body) if idempotency_key else None
+    answer = service.earlier_answer(parts.database, posted)
     if answer is None:
         checked = service.check(document, parts.settings)
-        answer = service.create(parts.database, checked, body=body, key=idempotency_key)
+        most = parts.settings.max_waiting_experiments
+        answer = service.create(parts.database, checked, posted, max_waiting=most)
         parts.bell.ring()
     location = f"{request.scope.get('root_path', '')}/experiments/{answer.experiment_id}"
     return Response(answer.body, answer.status, headers={"Location": location}, media_type="application/json")
@@ -107,7 +110,7 @@ def create_experiment(
     "", summary="List experiments", response_model_exclude_unset=True,
     responses={200: {"description": "A page of experiments."}, **problems(422)},
 )  # fmt: skip
-def list_experiments(parts: TheParts, query: Annotated[ListQuery, Query()]) -> schemas.Experiments:
+def list_experiments(parts: TheParts, owner: Owner, query: Annotated[ListQuery, Query()]) -> schemas.Experiments:
     """A page of experiments, the newest first unless told otherwise.
 
     Experiments that are posted meanwhile neither repeat nor hide others on later pages.
@@ -116,7 +119,7 @@ def list_experiments(parts: TheParts, query: Annotated[ListQuery, Query()]) -> s
     after = TOKENS.read(query.page_token, listing=listing)
     with parts.database.read() as session:
         found = repository.list_experiments(
-            session, query.filter(), limit=query.page_size + 1, newest_first=query.order_by == "-created_at",
+            session, query.filter(owner), limit=query.page_size + 1, newest_first=query.order_by == "-created_at",
             after=(after[0], str(after[1])) if after else None,
         )  # fmt: skip
         shown, more = pages.split(found, query.page_size)
@@ -137,11 +140,16 @@ def list_experiments(parts: TheParts, query: Annotated[ListQuery, Query()]) -> s
     },
 )  # fmt: skip
 def get_experiment(
-    request: Request, parts: TheParts, experiment_id: ExperimentId, _if_none_match: conditional.IfNoneMatch = ""
+    request: Request,
+    parts: TheParts,
+    owner: Owner,
+    experiment_id: ExperimentId,
+    _if_none_match: conditional.IfNoneMatch = "",
 ) -> Response:
     """The resolved spec, state and progress. Ask again with `If-None-Match`: 304 as long as nothing has changed."""
     with parts.database.read() as session:
-        [document] = service.experiment_documents(session, [repository.get_experiment(session, experiment_id)])
+        experiment = repository.get_experiment(session, experiment_id, owner=owner)
+        [document] = service.experiment_documents(session, [experiment])
     # The time left passes without anything having happened.
     tag = conditional.weak_tag(document.model_dump_json(exclude={"progress": {"eta_s"}}))
     return conditional.not_modified(request, tag) or Response(
@@ -158,9 +166,11 @@ def get_experiment(
         **problems(404, 409, 422),
     },
 )  # fmt: skip
-def cancel_experiment(parts: TheParts, response: Response, experiment_id: ExperimentId) -> schemas.Experiment:
+def cancel_experiment(
+    parts: TheParts, owner: Owner, response: Response, experiment_id: ExperimentId
+) -> schemas.Experiment:
     """Stop an experiment. What waits is cancelled at once, what trains stops within an epoch or a few seconds."""
-    document = service.cancel(parts.database, experiment_id)
+    document = service.cancel(parts.database, experiment_id, owner=owner)
     if document.state == ExperimentState.CANCELLED:
         response.status_code = 200
     return document
@@ -171,9 +181,9 @@ def cancel_experiment(parts: TheParts, response: Response, experiment_id: Experi
     dependencies=[NoParameters],
     responses={202: {"description": "Its unfinished jobs wait again."}, **problems(404, 409, 422)},
 )  # fmt: skip
-def resume_experiment(parts: TheParts, experiment_id: ExperimentId) -> schemas.Experiment:
+def resume_experiment(parts: TheParts, owner: Owner, experiment_id: ExperimentId) -> schemas.Experiment:
     """Queue the unfinished jobs of a failed or cancelled experiment again; they go on from their checkpoints."""
-    document = service.resume(parts.database, experiment_id)
+    document = service.resume(parts.database, experiment_id, owner=owner)
     parts.bell.ring()
     return document
 
@@ -182,7 +192,7 @@ def resume_experiment(parts: TheParts, experiment_id: ExperimentId) -> schemas.E
     "/{experiment_id}", status_code=204, summary="Delete an experiment", dependencies=[NoParameters],
     responses={204: {"description": "It is gone."}, **problems(404, 409, 422)},
 )  # fmt: skip
-def delete_experiment(parts: TheParts, experiment_id: ExperimentId) -> None:
+def delete_experiment(parts: TheParts, owner: Owner, experiment_id: ExperimentId) -> None:
     """Delete a finished experiment and everything that came of it; cancel one that still runs before."""
     with parts.database.write() as session:
-        lifecycle.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id, owner=owner)

@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from api import downloads, negotiation, pages, schemas
+from api.auth import Owner
 from api.deps import ExperimentId, Parts, TheParts
 from api.openapi import problems
 from api.queries import MOST_CHOICES, Label, Rate, WholeNumber
@@ -57,7 +58,11 @@ class MetricsQuery(pages.PageQuery):
     },
 )  # fmt: skip
 def list_metrics(
-    parts: TheParts, experiment_id: ExperimentId, query: Annotated[MetricsQuery, Query()], accept: Accept = "*/*"
+    parts: TheParts,
+    owner: Owner,
+    experiment_id: ExperimentId,
+    query: Annotated[MetricsQuery, Query()],
+    accept: Accept = "*/*",
 ) -> Response:
     """What every run measured after every epoch, by run and epoch.
 
@@ -66,7 +71,7 @@ def list_metrics(
     """
     chosen = query.format or _negotiate(accept)
     with parts.database.read() as session:
-        repository.get_experiment(session, experiment_id)
+        repository.get_experiment(session, experiment_id, owner=owner)
     if chosen == "json":
         page = _page(parts, experiment_id, query)
         return Response(

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
 from api import comparison, conditional, service
+from api.auth import Owner
 from api.deps import ExperimentId, TheParts
 from api.openapi import problems
 from api.queries import MOST_CHOICES, ClosedQuery, Rate
@@ -62,6 +63,7 @@ class RobustnessParameters(ClosedQuery):
 def get_robustness(
     request: Request,
     parts: TheParts,
+    owner: Owner,
     experiment_id: ExperimentId,
     parameters: Annotated[RobustnessParameters, Query()],
     _if_none_match: conditional.IfNoneMatch = "",
@@ -71,7 +73,7 @@ def get_robustness(
     Before the end: what is complete so far, with `"complete": false` and without verdicts, p values and ranks.
     """
     with parts.database.read() as session:
-        asked = _Asked.of(session, experiment_id, parameters)
+        asked = _Asked.of(session, experiment_id, parameters, owner=owner)
     unchanged = conditional.not_modified(request, asked.tag)
     if unchanged is not None:
         return unchanged
@@ -79,7 +81,7 @@ def get_robustness(
     if body is None:
         # Meanwhile another request may have made it, or the experiment may have gone on.
         with parts.answers.making, parts.database.read() as session:
-            asked = _Asked.of(session, experiment_id, parameters)
+            asked = _Asked.of(session, experiment_id, parameters, owner=owner)
             body = parts.answers.get(asked.tag) or _made(session, asked)
         parts.answers.put(asked.tag, body)
     return Response(body, headers=conditional.headers_for(asked.tag), media_type="application/json")
@@ -94,8 +96,8 @@ class _Asked:
     tag: str
 
     @classmethod
-    def of(cls, session: Session, experiment_id: str, parameters: RobustnessParameters) -> "_Asked":
-        experiment = repository.get_experiment(session, experiment_id)
+    def of(cls, session: Session, experiment_id: str, parameters: RobustnessParameters, *, owner: str) -> "_Asked":
+        experiment = repository.get_experiment(session, experiment_id, owner=owner)
         query = _checked(parameters, experiment.spec)
         progress = repository.progress_of(session, [experiment]).get(experiment_id)
         claims = repository.num_claims(session, experiment_id), repository.num_described_runs(session, experiment_id)

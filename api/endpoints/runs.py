@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api import pages, schemas
+from api.auth import Owner
 from api.deps import ExperimentId, TheParts
 from api.openapi import problems
 from api.queries import MOST_CHOICES, Label, Rate, WholeNumber
@@ -30,13 +31,15 @@ class RunQuery(pages.PageQuery):
     "/runs", summary="List runs", response_model_exclude_unset=True,
     responses=problems(404, 422),
 )  # fmt: skip
-def list_runs(parts: TheParts, experiment_id: ExperimentId, query: Annotated[RunQuery, Query()]) -> schemas.Runs:
+def list_runs(
+    parts: TheParts, owner: Owner, experiment_id: ExperimentId, query: Annotated[RunQuery, Query()]
+) -> schemas.Runs:
     """A page of runs in the order of the plan, each with the metrics of its latest epoch."""
     listing = query.listing("runs", experiment_id)
     after = TOKENS.read(query.page_token, listing=listing)
     wanted = repository.RunFilter(query.activation, query.rate, query.seed, query.state)
     with parts.database.read() as session:
-        repository.get_experiment(session, experiment_id)
+        repository.get_experiment(session, experiment_id, owner=owner)
         found = repository.list_runs(
             session, experiment_id, wanted, limit=query.page_size + 1, after_position=after[0] if after else -1
         )

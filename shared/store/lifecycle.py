@@ -27,12 +27,12 @@ from shared.store.types import now
 METRICS_PER_PURGE = 5_000
 
 
-def start_cancelling(session: Session, experiment_id: str) -> Experiment:
+def start_cancelling(session: Session, experiment_id: str, *, owner: str) -> Experiment:
     """Cancel what waits, and flag what runs; `finish_if_done` ends the experiment.
 
     Raises: NotFoundError; ConflictError: it has finished.
     """
-    experiment = get_experiment(session, experiment_id, lock=True)
+    experiment = get_experiment(session, experiment_id, owner=owner, lock=True)
     if experiment.state in {ExperimentState.CANCELLED, ExperimentState.CANCELLING}:
         return experiment
     if experiment.state in FINISHED_EXPERIMENT:
@@ -77,18 +77,19 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
     experiment.finished_at = datetime.now(UTC)
 
 
-def resume_experiment(session: Session, experiment_id: str) -> Experiment:
+def resume_experiment(session: Session, experiment_id: str, *, owner: str) -> Experiment:
     """Queue the unfinished jobs of a failed or cancelled experiment again.
 
     Raises: NotFoundError; ConflictError: nothing is left to do, or it is still on its way.
     """
-    experiment = get_experiment(session, experiment_id, lock=True)
+    experiment = get_experiment(session, experiment_id, owner=owner, lock=True)
     if experiment.state not in RESUMABLE_EXPERIMENT:
         raise ConflictError(f"the experiment is {experiment.state}; only a failed or cancelled one can be resumed")
     unfinished = select(Job.id).where(Job.experiment_id == experiment_id, Job.state != JobState.SUCCEEDED)
     jobs = list(session.scalars(unfinished))
-    values = {"state": JobState.PENDING, "losses": 0, "error": None, "finished_at": None, "dispatched_at": None}
-    changed_rows(session, update(Job).where(Job.id.in_(jobs)).values(values))
+    values = {"state": JobState.PENDING, "losses": 0, "error": None}
+    times = {"claimed_at": None, "dispatched_at": None, "finished_at": None}
+    changed_rows(session, update(Job).where(Job.id.in_(jobs)).values(values | times))
     ended = update(Run).where(Run.job_id.in_(jobs), Run.state.in_((RunState.FAILED, RunState.CANCELLED)))
     changed_rows(session, ended.values(state=RunState.PENDING))
     experiment.state = ExperimentState.QUEUED
@@ -96,12 +97,12 @@ def resume_experiment(session: Session, experiment_id: str) -> Experiment:
     return experiment
 
 
-def mark_deleted(session: Session, experiment_id: str) -> None:
+def mark_deleted(session: Session, experiment_id: str, *, owner: str) -> None:
     """Hide a finished experiment; the reconciler purges it in small pieces.
 
     Raises: NotFoundError; ConflictError: it has not finished.
     """
-    experiment = get_experiment(session, experiment_id, lock=True)
+    experiment = get_experiment(session, experiment_id, owner=owner, lock=True)
     if experiment.state not in FINISHED_EXPERIMENT:
         raise ConflictError(f"the experiment is {experiment.state}; cancel it before deleting it")
     experiment.deleted_at = datetime.now(UTC)

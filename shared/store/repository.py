@@ -40,8 +40,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class ExperimentFilter:
-    """Which experiments a listing holds; empty fields let everything through."""
+    """Which of an owner's experiments a listing holds; empty fields let everything through."""
 
+    owner: str
     states: Sequence[str] = ()
     datasets: Sequence[str] = ()
     activations: Sequence[str] = ()
@@ -59,10 +60,12 @@ class RunFilter:
     states: Sequence[str] = ()
 
 
-def create_experiment(session: Session, spec: ExperimentSpec, plan: Plan, provenance: dict[str, Any]) -> Experiment:
+def create_experiment(
+    session: Session, spec: ExperimentSpec, plan: Plan, provenance: dict[str, Any], *, owner: str
+) -> Experiment:
     """Write an experiment with all its jobs and runs."""
     experiment = Experiment(
-        id=new_id(), name=spec.name, dataset=spec.dataset.kind, state=ExperimentState.QUEUED,
+        id=new_id(), owner=owner, name=spec.name, dataset=spec.dataset.kind, state=ExperimentState.QUEUED,
         spec=spec.model_dump(mode="json"), provenance=provenance, num_epochs=plan.num_epochs,
         created_at=datetime.now(UTC), epochs_before=0,
     )  # fmt: skip
@@ -91,14 +94,17 @@ def create_experiment(session: Session, spec: ExperimentSpec, plan: Plan, proven
     return experiment
 
 
-def get_experiment(session: Session, experiment_id: str, *, lock: bool = False) -> Experiment:
+def get_experiment(session: Session, experiment_id: str, *, owner: str, lock: bool = False) -> Experiment:
     """One experiment.
 
     Args:
+        owner: whose it has to be; what belongs to another does not exist.
         lock: keep it from changing until the transaction ends. Whoever changes both takes it before its jobs.
     Raises: NotFoundError: it does not exist, or was deleted.
     """
-    query = select(Experiment).where(Experiment.id == experiment_id, Experiment.deleted_at.is_(None))
+    query = select(Experiment).where(
+        Experiment.id == experiment_id, Experiment.owner == owner, Experiment.deleted_at.is_(None)
+    )
     experiment = session.scalar(query.with_for_update() if lock else query)
     if experiment is None:
         raise NotFoundError(f"there is no experiment {experiment_id}")
@@ -115,7 +121,8 @@ def list_experiments(
 ) -> list[Experiment]:
     """A page of experiments by time of creation; `after` is the (created_at, id) of the page before's last one."""
     key = tuple_(Experiment.created_at, Experiment.id)
-    query = select(Experiment).where(Experiment.deleted_at.is_(None), *_conditions(wanted))
+    mine = select(Experiment).where(Experiment.owner == wanted.owner, Experiment.deleted_at.is_(None))
+    query = mine.where(*_conditions(wanted))
     if after is not None:
         position = tuple_(*after, types=[Experiment.created_at.type, Experiment.id.type])
         query = query.where(key < position if newest_first else key > position)
@@ -225,12 +232,12 @@ def num_claims(session: Session, experiment_id: str) -> int:
     return session.scalar(select(func.sum(Job.token)).where(Job.experiment_id == experiment_id)) or 0
 
 
-def find_idempotent(session: Session, key: str) -> IdempotencyKey | None:
-    """The first answer given under this key, if any."""
-    return session.get(IdempotencyKey, key)
+def find_idempotent(session: Session, key: str, *, owner: str) -> IdempotencyKey | None:
+    """The first answer given to this owner under this key, if any."""
+    return session.get(IdempotencyKey, (owner, key))
 
 
-def reserve_idempotency_key(session: Session, key: str, *, body_hash: str) -> IdempotencyKey | None:
+def reserve_idempotency_key(session: Session, key: str, *, owner: str, body_hash: str) -> IdempotencyKey | None:
     """A new row for this key, which the caller fills with the answer; None when the key was answered before.
 
     Waits for a transaction that reserved the key and has not ended yet.
@@ -239,14 +246,20 @@ def reserve_idempotency_key(session: Session, key: str, *, body_hash: str) -> Id
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     empty = {"status": 0, "response": "", "experiment_id": new_id(), "created_at": datetime.now(UTC)}
-    statement = insert(IdempotencyKey).values(key=key, body_hash=body_hash, **empty)
+    statement = insert(IdempotencyKey).values(owner=owner, key=key, body_hash=body_hash, **empty)
     try:
         reserved = session.scalar(statement.on_conflict_do_nothing().returning(IdempotencyKey.key))
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
             raise ConflictError("the first request with this key has not been answered yet; try again") from error
         raise
-    return None if reserved is None else session.get_one(IdempotencyKey, key)
+    return None if reserved is None else session.get_one(IdempotencyKey, (owner, key))
+
+
+def num_waiting_experiments(session: Session, *, owner: str) -> int:
+    """How many of an owner's experiments have not begun yet."""
+    mine = select(func.count()).where(Experiment.owner == owner, Experiment.state == ExperimentState.QUEUED)
+    return session.scalar(mine.where(Experiment.deleted_at.is_(None))) or 0
 
 
 def forget_idempotency_keys(session: Session, cutoff: datetime) -> int:

@@ -28,6 +28,7 @@ class Experiment(Base):
     __tablename__ = "experiments"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    owner: Mapped[str] = mapped_column(String(100))
     name: Mapped[str] = mapped_column(String(200))
     dataset: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(20))
@@ -44,9 +45,10 @@ class Experiment(Base):
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index(None, "created_at", "id"),
-        Index(None, "state", "created_at"),
-        Index(None, "dataset", "created_at"),
+        Index(None, "owner", "created_at", "id"),
+        Index(None, "owner", "state", "created_at"),
+        Index(None, "owner", "dataset", "created_at"),
+        Index(None, "state"),
         Index(None, "deleted_at"),
     )
 
@@ -73,7 +75,11 @@ class Job(Base):
     checkpoints: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     numerics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
-    __table_args__ = (Index(None, "experiment_id", "id"), Index(None, "state", "id"))
+    __table_args__ = (
+        Index(None, "experiment_id", "id"),
+        Index(None, "state", "device", "id"),
+        Index(None, "state", "claimed_at"),
+    )
 
 
 class Run(Base):
@@ -121,10 +127,11 @@ class EpochMetrics(Base):
 
 
 class IdempotencyKey(Base):
-    """An Idempotency-Key and the answer that its first request got."""
+    """An owner's Idempotency-Key and the answer that its first request got."""
 
     __tablename__ = "idempotency_keys"
 
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     status: Mapped[int]
@@ -147,3 +154,28 @@ class Worker(Base):
     slots: Mapped[int]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A bearer's key, of which only the hash is kept; `name` is the owner that it speaks for."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "prefix", unique=True),)
+
+
+class Counter(Base):
+    """Something counted since the database was made, for monitoring."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)

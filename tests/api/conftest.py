@@ -16,7 +16,7 @@ def settings_for(broker_url: str, tmp_path: Path) -> SettingsFor:
     """Settings for a database, with whatever else a test wants."""
 
     def build(database_url: str, **changes: Any) -> Settings:
-        values = {"data_dir": tmp_path / "data", "broker_url": broker_url, **changes}
+        values = {"data_dir": tmp_path / "data", "broker_url": broker_url, "allowed_hosts": "testserver", **changes}
         return Settings(_env_file=None, database_url=database_url, **values)
 
     return build

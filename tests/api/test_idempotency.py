@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from shared.store import repository
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.tables import Experiment, IdempotencyKey, Run
 from tests.api.conftest import SettingsFor
 from tests.api.support import TINY, faults, problem
@@ -90,7 +91,7 @@ def test_a_request_whose_twin_is_still_on_its_way_is_told_so(
     database = Database(settings.effective_database_url)
     with TestClient(create_app(settings)) as client:
         with database.write() as session:
-            repository.reserve_idempotency_key(session, "k", body_hash="of its twin")
+            repository.reserve_idempotency_key(session, "k", owner=LOCAL_OWNER, body_hash="of its twin")
             assert problem(post_with(client, "k"), 409)["type"].endswith("conflict")
             session.rollback()
         assert post_with(client, "k").status_code == 202

@@ -14,7 +14,7 @@ RUNNING = ("api", "worker", "worker-gpu", "reconciler", "postgres", "redis")
 
 # The API's address is given as options, since what it listens on in a container is not what is set for the host; the
 # URL is for the command line on the host; the device is the GPU worker's own.
-NOT_FOR_ALL = {"host", "port", "url", "worker_device"}
+NOT_FOR_ALL = {"host", "port", "url", "api_key", "worker_device"}
 
 
 def service(name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def is_healthy(name: str, url: str) -> bool:
 def add_running_job(database: Database, *, claimed_at: datetime) -> None:
     with database.write() as session:
         experiment = Experiment(
-            name="x", dataset="fbm", state=ExperimentState.RUNNING, spec={}, provenance={}, num_epochs=1,
+            owner="local", name="x", dataset="fbm", state=ExperimentState.RUNNING, spec={}, provenance={}, num_epochs=1,
             created_at=claimed_at,
         )  # fmt: skip
         session.add(experiment)

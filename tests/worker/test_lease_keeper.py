@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from shared.errors import ServiceUnavailableError
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease
 from shared.store.states import JobState
 from tests.shared.store.experiments import claim, experiment, job, post_jobs, silence
@@ -67,7 +68,7 @@ def test_a_cancellation_stops_the_job_within_a_third_of_the_lease(database: Data
     experiment_id, (job_id,) = post_jobs(database, "relu")
     with keeper(database, claim(database, job_id)) as kept:
         with database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
         assert wait_for_stop(kept, at_most_s=5) < TTL_S
     assert kept.reason is StopReason.LOST
     assert job(database, job_id).state == JobState.CANCELLING

@@ -9,6 +9,7 @@ from shared.settings import Settings
 from shared.spec import ExperimentSpec
 from shared.store import lifecycle
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState
 from shared.store.tables import Job
 from tests.shared.specs import TINY_CLASSIFICATION, tiny_serial
@@ -231,7 +232,7 @@ def test_a_cancellation_between_the_last_checkpoint_and_handing_back_is_confirme
 
     def cancel() -> None:
         with sqlite_database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
 
     # Claim, numerics, running, facts, rewind, checkpoint; then handing back.
     train_with(

@@ -9,6 +9,7 @@ from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Worker
 from shared.store.types import new_id
@@ -99,7 +100,7 @@ def test_a_cancelled_job_stops_within_an_epoch_and_says_so(
 
     def cancel() -> None:
         with database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
 
     slices = After(num_slices, cancel)
     train(settings, job_id, draining=slices)
@@ -116,7 +117,7 @@ def test_a_cancellation_that_meets_a_drain_is_not_lost(database: Database, setti
 
     def cancel() -> None:
         with database.write() as session:
-            lifecycle.start_cancelling(session, experiment_id)
+            lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
 
     train(settings, job_id, draining=After(5, cancel, drains=True))
     assert job(database, job_id).state == JobState.CANCELLED
@@ -198,3 +199,16 @@ def test_a_job_that_ended_lets_the_next_be_sent(database: Database, settings: Se
     assert job(database, second).state == JobState.PENDING
     with database.write() as session:
         assert queue.claim(session, second, new_id()) is not None
+
+
+def test_a_job_that_was_interrupted_does_not_wait_behind_what_has_not_begun(
+    database: Database, settings: Settings
+) -> None:
+    _, (first, interrupted, third) = post_jobs(database, "relu", "elu", "tanh")
+    lease = claim(database, interrupted)
+    with database.write() as session:
+        queue.release(session, lease)
+    train(settings, first)
+    assert (job(database, interrupted).token, job(database, first).token, job(database, third).token) == (2, 1, 0)
+    assert str(job(database, interrupted).claimed_at) < str(job(database, first).claimed_at)
+    assert {job(database, each).state for each in (first, interrupted)} == {JobState.SUCCEEDED}

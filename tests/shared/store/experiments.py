@@ -10,6 +10,7 @@ from shared.plan import plan
 from shared.spec import ExperimentSpec
 from shared.store import lifecycle, queue, repository
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease, MetricsRow
 from shared.store.tables import Base, EpochMetrics, Experiment, Job, Run
 from shared.store.types import ago, new_id
@@ -22,7 +23,7 @@ def post(database: Database, spec: ExperimentSpec | None = None, **changes: Any)
     """Write a tiny experiment; its id."""
     wanted = spec or tiny_serial(**changes)
     with database.write() as session:
-        return repository.create_experiment(session, wanted, plan(wanted), {"version": "test"}).id
+        return repository.create_experiment(session, wanted, plan(wanted), {"version": "test"}, owner=LOCAL_OWNER).id
 
 
 def post_jobs(database: Database, *activations: str, **changes: Any) -> tuple[str, list[str]]:
@@ -139,7 +140,7 @@ def fail(database: Database, job_id: str) -> None:
 def cancel(database: Database, experiment_id: str) -> None:
     """As the API does: flag, then end what nobody trains."""
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
         lifecycle.finish_if_done(session, experiment_id)
 
 

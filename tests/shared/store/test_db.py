@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from migrations.check import differences
 from shared.errors import ServiceUnavailableError
 from shared.store.db import Database, upgrade
+from shared.store.keys import LOCAL_OWNER
 from shared.store.tables import Experiment, IdempotencyKey, Run
 from shared.store.types import ago, new_id, now
 from tests.conftest import PostgresServer
@@ -24,7 +27,9 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def key(name: str, *, created_at: datetime = START) -> IdempotencyKey:
-    return IdempotencyKey(key=name, body_hash="", status=0, response="", experiment_id=new_id(), created_at=created_at)
+    return IdempotencyKey(
+        owner=LOCAL_OWNER, key=name, body_hash="", status=0, response="", experiment_id=new_id(), created_at=created_at
+    )
 
 
 # --- transactions
@@ -55,7 +60,7 @@ def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
     def count() -> None:
         for _ in range(10):
             with database.write() as session:
-                row = session.get_one(IdempotencyKey, "counter", with_for_update=True)
+                row = session.get_one(IdempotencyKey, (LOCAL_OWNER, "counter"), with_for_update=True)
                 row.status += 1
 
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -64,7 +69,7 @@ def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
     for thread in threads:
         thread.join()
     with database.read() as session:
-        assert session.get_one(IdempotencyKey, "counter").status == 40
+        assert session.get_one(IdempotencyKey, (LOCAL_OWNER, "counter")).status == 40
 
 
 def test_rows_must_belong_to_something(database: Database) -> None:
@@ -134,7 +139,7 @@ def test_a_moment_comes_back_in_utc_to_the_microsecond(database: Database, momen
     with database.write() as session:
         session.add(key(name, created_at=moment))
     with database.read() as session:
-        stored = session.get_one(IdempotencyKey, name).created_at
+        stored = session.get_one(IdempotencyKey, (LOCAL_OWNER, name)).created_at
         assert stored == moment
         assert stored.utcoffset() == timedelta(0)
         assert session.scalar(select(IdempotencyKey.key).where(IdempotencyKey.created_at == moment).limit(1))
@@ -175,6 +180,16 @@ def test_upgrading_again_keeps_every_row(database: Database, database_url: str) 
     before = everything(database)
     upgrade(database_url)
     assert everything(database) == before
+
+
+def test_a_new_sqlite_file_that_somebody_is_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "actrobust.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        end.start()
+        Database(f"sqlite:///{path}").ping()
+        end.join()
 
 
 def upgrade_twice_at_once(url: str) -> None:

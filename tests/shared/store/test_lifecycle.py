@@ -4,6 +4,7 @@ from sqlalchemy import update
 from shared.errors import ConflictError, NotFoundError
 from shared.store import lifecycle, queue, repository
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.repository import ExperimentFilter
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Job
@@ -25,7 +26,7 @@ from tests.shared.store.experiments import (
 
 def resume(database: Database, experiment_id: str) -> None:
     with database.write() as session:
-        lifecycle.resume_experiment(session, experiment_id)
+        lifecycle.resume_experiment(session, experiment_id, owner=LOCAL_OWNER)
 
 
 # --- cancelling
@@ -74,7 +75,7 @@ def test_what_finished_cannot_be_cancelled(database: Database) -> None:
     train_to_the_end(database, job_id)
     before = everything(database)
     with pytest.raises(ConflictError, match="succeeded already"), database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     assert everything(database) == before
 
 
@@ -157,7 +158,7 @@ def test_only_what_failed_or_was_cancelled_can_be_resumed(database: Database) ->
             cancel(database, experiment_id)
         before = everything(database)
         with pytest.raises(ConflictError, match=state), database.write() as session:
-            lifecycle.resume_experiment(session, experiment_id)
+            lifecycle.resume_experiment(session, experiment_id, owner=LOCAL_OWNER)
         assert everything(database) == before
 
 
@@ -168,22 +169,22 @@ def test_a_deleted_experiment_is_gone_for_everyone_at_once(database: Database) -
     experiment_id, (job_id,) = post_jobs(database, "relu")
     train_to_the_end(database, job_id)
     with database.write() as session:
-        lifecycle.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
     with database.read() as session:
-        assert repository.list_experiments(session, ExperimentFilter(), limit=10) == []
+        assert repository.list_experiments(session, ExperimentFilter(LOCAL_OWNER), limit=10) == []
     for act in (repository.get_experiment, lifecycle.start_cancelling, lifecycle.resume_experiment,
                 lifecycle.mark_deleted):  # fmt: skip
         with pytest.raises(NotFoundError), database.write() as session:
-            act(session, experiment_id)
+            act(session, experiment_id, owner=LOCAL_OWNER)
 
 
 def test_what_has_not_finished_cannot_be_deleted(database: Database) -> None:
     experiment_id, (job_id,) = post_jobs(database, "relu")
     with pytest.raises(ConflictError, match="queued; cancel it"), database.write() as session:
-        lifecycle.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
     claim(database, job_id)
     with pytest.raises(ConflictError, match="running; cancel it"), database.write() as session:
-        lifecycle.mark_deleted(session, experiment_id)
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
 
 
 @pytest.mark.parametrize("piece", [1, 5, 1000])
@@ -198,7 +199,7 @@ def test_purging_in_pieces_leaves_no_row_and_touches_no_other_experiment(
     for job_id in ids:
         train_to_the_end(database, job_id)
     with database.write() as session:
-        lifecycle.mark_deleted(session, doomed_id)
+        lifecycle.mark_deleted(session, doomed_id, owner=LOCAL_OWNER)
     for _ in range(50):
         with database.write() as session:
             if lifecycle.purge_some(session, doomed_id):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from shared.errors import LeaseLostError
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease, MetricsRow
 from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import Job
@@ -18,6 +19,7 @@ from tests.shared.store.experiments import (
     commit,
     everything,
     experiment,
+    fail,
     job,
     lose,
     post_jobs,
@@ -238,7 +240,7 @@ def test_a_cancelled_job_takes_no_more_writes(database: Database) -> None:
     lease = claim(database, job_id)
     commit(database, lease, 1)
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     assert_takes_no_writes(database, lease)
 
 
@@ -248,7 +250,39 @@ def test_an_old_token_confirms_no_cancellation(database: Database) -> None:
     old, new = Lease(job_id, 1), claim(database, job_id)
     assert new == Lease(job_id, 2)
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     with database.write() as session:
         assert queue.confirm_cancelled(session, old) is False
     assert job(database, job_id).state == JobState.CANCELLING
+
+
+def claim_next(database: Database, job_id: str, *, device: str = "any") -> str | None:
+    with database.write() as session:
+        lease = queue.claim_next(session, job_id, new_id(), devices=[device])
+    return lease.job_id if lease else None
+
+
+def test_the_job_that_was_interrupted_first_comes_before_the_one_rung_for(database: Database) -> None:
+    _, (begun_first, begun_second, fresh) = post_jobs(database, "relu", "elu", "tanh")
+    lose(database, begun_second)
+    lease = claim(database, begun_first)
+    silence(database, begun_first, claimed_s=10 * TTL_S, heartbeat_s=None)
+    with database.write() as session:
+        queue.release(session, lease)
+    assert [claim_next(database, fresh) for _ in range(4)] == [begun_first, begun_second, fresh, None]
+
+
+def test_an_interrupted_job_waits_for_a_worker_of_its_kind(database: Database) -> None:
+    _, (interrupted,) = post_jobs(database, "relu", training={"device": "cuda"})
+    _, (fresh,) = post_jobs(database, "relu")
+    lose(database, interrupted)
+    assert [claim_next(database, fresh), claim_next(database, fresh, device="cuda")] == [fresh, interrupted]
+
+
+def test_a_resumed_experiment_waits_its_turn_again(database: Database) -> None:
+    experiment_id, (resumed,) = post_jobs(database, "relu")
+    fail(database, resumed)
+    with database.write() as session:
+        lifecycle.resume_experiment(session, experiment_id, owner=LOCAL_OWNER)
+    _, (fresh,) = post_jobs(database, "relu")
+    assert claim_next(database, fresh) == fresh

@@ -5,6 +5,7 @@ from typing import Any
 from shared.errors import ConflictError, LeaseLostError
 from shared.store import lifecycle, queue
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease
 from shared.store.states import ExperimentState, JobState, RunState
 from tests.shared.store.experiments import (
@@ -167,7 +168,7 @@ def test_a_lost_worker_of_a_cancelled_job_ends_it(database: Database) -> None:
     experiment_id, (job_id,) = post_jobs(database, "relu")
     claim(database, job_id)
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     silence(database, job_id, claimed_s=100, heartbeat_s=100)
     assert take_back(database, job_id, max_losses=1)
     assert (job(database, job_id).state, job(database, job_id).error) == (JobState.CANCELLED, None)
@@ -197,7 +198,7 @@ def test_cancelling_racing_with_the_end_leaves_exactly_one_terminal_state(databa
             together.wait()
             try:
                 with database.write() as session:
-                    lifecycle.start_cancelling(session, experiment_id)
+                    lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
             except ConflictError:
                 return False
             return True

@@ -11,6 +11,7 @@ from shared.store import lifecycle, presence, reconciler
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import UNANSWERED_S
+from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState
 from shared.store.tables import Experiment, IdempotencyKey, Job, Worker
 from shared.store.types import ago, new_id
@@ -91,7 +92,7 @@ def test_an_experiment_that_nobody_ended_is_ended(database: Database, settings: 
 def test_a_cancelled_experiment_without_a_worker_is_ended(database: Database, settings: Settings) -> None:
     experiment_id, _ = post_jobs(database, "relu", "elu")
     with database.write() as session:
-        lifecycle.start_cancelling(session, experiment_id)
+        lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     assert experiment(database, experiment_id).state == ExperimentState.CANCELLING
     reconciler.sweep(database, settings)
     assert experiment(database, experiment_id).state == ExperimentState.CANCELLED
@@ -115,11 +116,12 @@ def test_a_deleted_experiment_is_purged_with_all_its_rows_and_files(database: Da
         (settings.checkpoints_dir / job_id).mkdir(parents=True)
         (settings.checkpoints_dir / job_id / "000001-00000001.safetensors").touch()
     with database.write() as session:
-        lifecycle.mark_deleted(session, doomed)
+        lifecycle.mark_deleted(session, doomed, owner=LOCAL_OWNER)
     for _ in range(3):
         reconciler.sweep(database, settings)
     assert num_rows(database) == {
         "experiments": 1, "jobs": 1, "runs": 4, "epoch_metrics": 12, "idempotency_keys": 0, "workers": 0,
+        "api_keys": 0, "counters": 0,
     }  # fmt: skip
     assert experiment(database, kept).state == ExperimentState.SUCCEEDED
     assert not (settings.checkpoints_dir / doomed_job).exists()
@@ -131,7 +133,13 @@ def test_old_idempotency_keys_and_workers_long_dead_are_forgotten(database: Data
         for key, moment in (("old", old), ("young", datetime.now(UTC))):
             session.add(
                 IdempotencyKey(
-                    key=key, body_hash="", status=202, response="", experiment_id=new_id(), created_at=moment
+                    owner=LOCAL_OWNER,
+                    key=key,
+                    body_hash="",
+                    status=202,
+                    response="",
+                    experiment_id=new_id(),
+                    created_at=moment,
                 )
             )
         presence.announce(session, alive := new_id(), device="cpu")
@@ -143,8 +151,8 @@ def test_old_idempotency_keys_and_workers_long_dead_are_forgotten(database: Data
         )
     reconciler.sweep(database, settings)
     with database.read() as session:
-        assert session.get(IdempotencyKey, "old") is None
-        assert session.get(IdempotencyKey, "young") is not None
+        assert session.get(IdempotencyKey, (LOCAL_OWNER, "old")) is None
+        assert session.get(IdempotencyKey, (LOCAL_OWNER, "young")) is not None
         assert session.get(Worker, dead) is None
         assert session.get(Worker, alive) is not None
 

@@ -9,6 +9,7 @@ from shared.plan import plan
 from shared.spec import resolve
 from shared.store import queue, repository
 from shared.store.db import Database
+from shared.store.keys import LOCAL_OWNER
 from shared.store.repository import ExperimentFilter, Progress, RunFilter
 from shared.store.states import ExperimentState
 from shared.store.tables import Experiment
@@ -58,7 +59,7 @@ def test_an_experiment_is_stored_with_every_run_of_its_plan(database: Database) 
 def test_nothing_is_stored_of_an_experiment_whose_transaction_fails(database: Database) -> None:
     spec = tiny()
     with suppress(RuntimeError), database.write() as session:
-        repository.create_experiment(session, spec, plan(spec), {})
+        repository.create_experiment(session, spec, plan(spec), {}, owner=LOCAL_OWNER)
         raise RuntimeError
     assert set(num_rows(database).values()) == {0}
 
@@ -66,7 +67,7 @@ def test_nothing_is_stored_of_an_experiment_whose_transaction_fails(database: Da
 def test_what_does_not_exist_is_named(database: Database) -> None:
     missing = new_id()
     with database.read() as session, pytest.raises(NotFoundError, match=missing):
-        repository.get_experiment(session, missing)
+        repository.get_experiment(session, missing, owner=LOCAL_OWNER)
 
 
 # --- listing
@@ -84,7 +85,8 @@ START = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 def listed(database: Database, wanted: ExperimentFilter | None = None, **options: Any) -> list[str]:
     with database.read() as session:
-        found = repository.list_experiments(session, wanted or ExperimentFilter(), **{"limit": 100, **options})
+        mine = wanted or ExperimentFilter(LOCAL_OWNER)
+        found = repository.list_experiments(session, mine, **{"limit": 100, **options})
     return [entry.id for entry in found]
 
 
@@ -102,7 +104,7 @@ def test_pages_hold_every_experiment_once_even_those_of_one_microsecond(database
     while True:
         with database.read() as session:
             page = repository.list_experiments(
-                session, ExperimentFilter(), limit=3, newest_first=newest_first, after=after
+                session, ExperimentFilter(LOCAL_OWNER), limit=3, newest_first=newest_first, after=after
             )
         if not page:
             break
@@ -116,16 +118,17 @@ def test_experiments_are_found_by_what_they_are(database: Database) -> None:
     classification = posted_at(database, START + timedelta(hours=1), spec=tiny(TINY_CLASSIFICATION))
     train_to_the_end(database, job_ids(database, classification)[0])
     both = [classification, regression]
-    assert listed(database, ExperimentFilter(states=["succeeded"])) == [classification]
-    assert listed(database, ExperimentFilter(states=["succeeded", "queued"])) == both
-    assert listed(database, ExperimentFilter(datasets=["fbm"])) == [regression]
-    assert listed(database, ExperimentFilter(activations=["elu"])) == [regression], "by kind"
-    assert listed(database, ExperimentFilter(activations=["mine"])) == [regression], "by label"
-    assert listed(database, ExperimentFilter(activations=["relu"])) == both
-    assert listed(database, ExperimentFilter(activations=["gelu"])) == []
-    assert listed(database, ExperimentFilter(created_after=START)) == [classification]
-    assert listed(database, ExperimentFilter(created_before=START + timedelta(microseconds=1))) == [regression]
-    assert listed(database, ExperimentFilter(datasets=["fbm"], states=["succeeded"])) == []
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, states=["succeeded"])) == [classification]
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, states=["succeeded", "queued"])) == both
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, datasets=["fbm"])) == [regression]
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, activations=["elu"])) == [regression], "by kind"
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, activations=["mine"])) == [regression], "by label"
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, activations=["relu"])) == both
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, activations=["gelu"])) == []
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, created_after=START)) == [classification]
+    soon = START + timedelta(microseconds=1)
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, created_before=soon)) == [regression]
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, datasets=["fbm"], states=["succeeded"])) == []
 
 
 def test_times_of_other_zones_mean_the_same_moment(database: Database) -> None:
@@ -135,8 +138,8 @@ def test_times_of_other_zones_mean_the_same_moment(database: Database) -> None:
     assert stored == START
     assert stored.tzinfo == UTC
     just_before = (START - timedelta(microseconds=1)).astimezone(timezone(timedelta(hours=-8)))
-    assert listed(database, ExperimentFilter(created_after=just_before)) == [experiment_id]
-    assert listed(database, ExperimentFilter(created_after=START.astimezone(in_india))) == []
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, created_after=just_before)) == [experiment_id]
+    assert listed(database, ExperimentFilter(LOCAL_OWNER, created_after=START.astimezone(in_india))) == []
 
 
 def test_runs_are_listed_in_the_order_of_the_plan_with_their_latest_metrics(database: Database) -> None:
