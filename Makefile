@@ -3,12 +3,14 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+MINUTES ?= 20
+SEED ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check bench
+.PHONY: help install demo test up check bench soak
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -26,6 +28,9 @@ demo: install ## compare seven activations on generated data, here and now, and 
 
 test: install ## run all tests; those whose server or data is absent skip with the reason
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: install ## kill, stop and starve real processes for MINUTES=20 on every database; SEED=n replays a schedule
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve

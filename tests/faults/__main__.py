@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+import signal
 import sys
 
 from tests.faults.driver import Item, items, run, stories
@@ -11,6 +12,8 @@ from tests.faults.stack import Kind
 def main() -> int:
     """0: everything held. 1: something broke; the replay command is printed."""
     options = _options()
+    # As with Ctrl-C: whatever runs is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kinds = [Kind(options.stack)] if options.stack else list(Kind)
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     _say(f"seed {seed}")

@@ -97,6 +97,9 @@ class Server:
             self.process.wait(grace_s)
         return time.monotonic() - began
 
+    def remove(self) -> None:
+        """Remove what it keeps outside of its log's folder."""
+
     def tail(self, num_bytes: int = 3000) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-num_bytes:] if self.log.exists() else ""
@@ -142,6 +145,9 @@ class EmbeddedBroker(Server):
         took_s = super().end(number, grace_s=grace_s)
         self.socket.unlink(missing_ok=True)
         return took_s
+
+    def remove(self) -> None:
+        shutil.rmtree(self.socket_folder, ignore_errors=True)
 
 
 def _answers(client: redis.Redis) -> bool:

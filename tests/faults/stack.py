@@ -129,10 +129,9 @@ class Stack:
         for server in (*self.parts.values(), self.broker, self.postgres):
             if server is not None:
                 server.end()
+                server.remove()
         for process in self.marked():
             process.kill()
-        if self.postgres is not None:
-            self.postgres.remove()
 
     def marked(self) -> list[psutil.Process]:
         """Every process of ours on this machine that bears the stack's mark, whoever its parent is."""

@@ -5,9 +5,10 @@ from random import Random
 
 import pytest
 
-from tests.faults.cases import Case, cases
+from tests.faults.cases import Case
 from tests.faults.reference import undisturbed
 from tests.faults.stack import Kind, Stack
+from tests.faults.stories import cases
 
 SEED = 1
 
