@@ -191,6 +191,10 @@ def fill_disk(stack: Stack, rng: Random) -> None:
     stack.arm(Trap("before checkpoint", Action.FULL_DISK, number=rng.randint(1, 5)))
 
 
+def lose_answer(stack: Stack, rng: Random) -> None:
+    stack.arm(Trap(f"after {rng.choice(COMMITS)}", Action.LOST_ANSWER, number=rng.randint(1, 3)))
+
+
 def break_checkpoint(stack: Stack, rng: Random) -> None:
     """Cut off or change a bit of the newest checkpoint of each job, then kill who wrote it."""
     for child in stack.training_processes():
@@ -265,6 +269,7 @@ FAULTS = (
     Fault("message sent ten times", ring_ten_times),
     Fault("fifty POSTs with one key", post_fifty_times),
     Fault("disk full", fill_disk, is_trap=True),
+    Fault("answer of a commit lost", lose_answer, is_trap=True),
     Fault("checkpoint broken", break_checkpoint),
     Fault("experiment cancelled", cancel_something),
     Fault("long reader", read_for_long, (Kind.SQLITE,)),

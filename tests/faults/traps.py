@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from shared.errors import ServiceUnavailableError
+
 LONGEST_PAUSE_S = 60.0
 
 
@@ -22,6 +24,7 @@ class Action(StrEnum):
     KILL_WITH_PARENT = "kill with parent"
     STOP = "stop"
     FULL_DISK = "full disk"
+    LOST_ANSWER = "lost answer"
     PAUSE = "pause"
 
 
@@ -157,6 +160,8 @@ def _spring(path: Path, trap: Trap) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
     if trap.action is Action.FULL_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if trap.action is Action.LOST_ANSWER:
+        raise ServiceUnavailableError("the database closed the connection")
     if trap.action is Action.PAUSE:
         _pause(path.with_suffix(".released"))
 

@@ -5,7 +5,8 @@ import threading
 from random import Random
 
 from tests.faults import faults
-from tests.faults.cases import POSTGRES, SQLITE, case
+from tests.faults.cases import POSTGRES, SQLITE, case, job_of
+from tests.faults.faults import BOTH, COMMITS, ONCE
 from tests.faults.reference import ended
 from tests.faults.stack import Stack
 from tests.faults.traps import Action, Trap
@@ -23,6 +24,18 @@ def postgres_restarted_in_the_middle_of_commits_loses_nothing(stack: Stack, rng:
         trap.release()
         stack.postgres.start()
         assert ended(stack, experiment_id) == "succeeded"
+
+
+@case(always_on=BOTH)
+def commit_whose_answer_is_lost_is_not_made_twice(stack: Stack, rng: Random) -> None:
+    """Of every transaction, on one of two jobs; a claim is nobody's then, and runs out."""
+    for name in COMMITS:
+        activation = "tanh" if name == "claim" else "relu"
+        number = 1 if name in ONCE else rng.randint(1, 4)
+        stack.arm(Trap(f"after {name}", Action.LOST_ANSWER, number=number, activation=activation))
+    experiment_id = stack.client.post("pair")
+    assert ended(stack, experiment_id) == "succeeded"
+    assert [job_of(stack, experiment_id, name).losses for name in ("relu", "tanh")] == [0, 1]
 
 
 @case(SQLITE, always_on=SQLITE)
