@@ -4,9 +4,12 @@ import argparse
 import secrets
 import signal
 import sys
+import time
 
 from tests.faults.driver import Item, items, run, stories
 from tests.faults.stack import Kind
+
+BEGAN_S = time.monotonic()
 
 
 def main() -> int:
@@ -22,12 +25,12 @@ def main() -> int:
     else:
         rounds = [[item for number in range(100) for item in items(kind, seed + number)] for kind in kinds]
     report = run(rounds, _say, seconds=60 * options.minutes, num_faults=options.faults)
-    _say(report.table())
+    _say(f"all that was injected\n{report.table()}")
     return 1 if report.failed else 0
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 (a command line's output)
+    print(f"{time.monotonic() - BEGAN_S:7.1f} {line}", flush=True)  # noqa: T201 (a command line's output)
 
 
 def _options() -> argparse.Namespace:

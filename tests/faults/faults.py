@@ -102,7 +102,7 @@ def kill_api(stack: Stack, rng: Random) -> None:
 
 
 def kill_at_a_step(stack: Stack, rng: Random) -> None:
-    stack.arm(trap_at(rng.choice(STEPS), rng, activation=rng.choice([None, *EIGHT])))
+    stack.arm(trap_at(rng.choice(STEPS), rng, activation=rng.choice([None, None, None, *EIGHT])))
 
 
 def kill_reconciler_at_a_step(stack: Stack, rng: Random) -> None:
@@ -134,7 +134,7 @@ def stop_child(stack: Stack, rng: Random) -> None:
     if children:
         pid = rng.choice(children).pid
         _signal(pid, signal.SIGSTOP)
-        # By a thread: it may hold the lock for which the next request waits.
+        # By a thread: the next request may wait for the lock that it holds.
         threading.Timer(3 * LEASE_TTL_S, _signal, (pid, signal.SIGCONT)).start()
 
 
@@ -156,7 +156,7 @@ def flush_broker(stack: Stack, rng: Random) -> None:
 def hang_broker(stack: Stack, rng: Random) -> None:
     """It takes connections and answers nobody."""
     stack.broker.send(signal.SIGSTOP)
-    stack.later(rng.uniform(1, 5), lambda: stack.broker.send(signal.SIGCONT))
+    threading.Timer(rng.uniform(1, 5), stack.broker.send, (signal.SIGCONT,)).start()
 
 
 def restart_postgres(stack: Stack, rng: Random) -> None:

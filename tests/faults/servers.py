@@ -118,7 +118,7 @@ class Redis(Server):
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def connect(self) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=5)
+        return redis.Redis(port=self.port, socket_timeout=2, retry=None)
 
     def answers(self) -> bool:
         return _answers(self.connect())
@@ -136,7 +136,7 @@ class EmbeddedBroker(Server):
         self.url = f"redis+socket://{self.socket}"
 
     def connect(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=None)
 
     def answers(self) -> bool:
         return _answers(self.connect())

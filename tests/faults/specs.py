@@ -25,8 +25,8 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
     "pair": merge_patch(NOISY, {"activations": ["relu", "tanh"]}),
     "one": merge_patch(NOISY, {"activations": ["relu"]}),
     "short": merge_patch(NOISY, {"activations": ["relu"], "training": {"epochs": 3}}),
-    "long": merge_patch(NOISY, {"training": {"epochs": 40}}),
-    "long pair": merge_patch(NOISY, {"activations": ["gelu", "silu"], "training": {"epochs": 40}}),
+    "long": merge_patch(NOISY, {"training": {"epochs": 24}}),
+    "long pair": merge_patch(NOISY, {"activations": ["gelu", "silu"], "training": {"epochs": 24}}),
     "labels": merge_patch(TINY_CLASSIFICATION, {"num_seeds": 2, "training": {"engine": "stacked", "epochs": 30}}),
     "compiled": merge_patch(NOISY, {"activations": ["prelu"], "training": {"engine": "auto", "epochs": 40}}),
 }

@@ -13,7 +13,7 @@ from tests.faults.invariants import Watch
 from tests.faults.reference import ended
 from tests.faults.stack import Kind, Stack
 
-NUM_FAULTS = 12
+NUM_FAULTS = 24
 IN_FLIGHT = 3
 SPECS = ("long pair", "pair", "labels", "compiled", "eight")
 
@@ -32,7 +32,7 @@ def schedule(kind: Kind, rng: Random, *, num_faults: int = NUM_FAULTS) -> list[E
     """What will happen; the same generator gives the same schedule, whatever comes of it."""
     possible = [fault for fault in FAULTS if kind in fault.kinds]
     return [
-        Event(rng.choice(possible), rng.randrange(2**32), rng.uniform(0.3, 1.5), rng.choice(SPECS))
+        Event(rng.choice(possible), rng.randrange(2**32), rng.uniform(0.2, 1.2), rng.choice(SPECS))
         for _ in range(num_faults)
     ]
 
