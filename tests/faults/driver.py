@@ -104,7 +104,7 @@ def _on_one_stack(
         stack = Stack(waiting[0].kind, Path(folder))
         with stack:
             say(f"{stack.kind}: {stack.folder}")
-            for name in REFERENCES:
+            for name in REFERENCES if any(item.name == STORM for item in waiting) else REFERENCES[:1]:
                 undisturbed(stack, name)
             stack.say = say
             good = True

@@ -44,7 +44,7 @@ class Watch:
     def violations(self) -> list[str]:
         """Everything that is wrong, each with the invariant's name before it."""
         checks = (_i1, _i2, _i3, _i4, _i5, _i6, _i7, _no_server_errors, _intact)
-        return [f"{check.__name__.lstrip('_')}: {fault}" for check in checks for fault in check(self)]
+        return [f"{check.__name__.lstrip('_')}: {fault}" for check in checks for fault in _asked(check, self)]
 
     def check(self) -> None:
         """Raises AssertionError: something is wrong; it holds the rows and the ends of the logs."""
@@ -64,6 +64,14 @@ class Watch:
 
     def rows(self, query: Any) -> list[Any]:
         return self.stack.rows(query)
+
+
+def _asked(check: Callable[[Watch], list[str]], watch: Watch) -> list[str]:
+    """What a check finds; one that cannot even be made is a finding and keeps the others from nothing."""
+    try:
+        return check(watch)
+    except Exception as error:  # noqa: BLE001 (an answer or a row that makes no sense)
+        return [f"{type(error).__name__}: {error}"]
 
 
 def _few(found: list[str]) -> list[str]:
