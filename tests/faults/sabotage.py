@@ -25,7 +25,7 @@ from shared.store.db import Database
 from shared.store.queue import Lease
 from shared.store.tables import Job
 from tests.faults import audit
-from tests.faults.traps import Steps
+from tests.faults.traps import Steps, stop_this_process
 
 FOLDER, PART, PRELOAD = "ACTROBUST_FAULTS_TRAPS", "ACTROBUST_FAULTS_PART", "ACTROBUST_FAULTS_PRELOAD"
 
@@ -46,9 +46,37 @@ class _Transaction(threading.local):
 _transaction = _Transaction()
 
 
+class _Open:
+    """How many transactions of this process are open. One stopped within would keep SQLite's lock, from everybody."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._number = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        with self._changed:
+            self._number += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._number -= 1
+                self._changed.notify_all()
+
+    def stop_process_between(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._number == 0)
+            stop_this_process()
+
+
+_open = _Open()
+
+
 def main() -> None:
     """Set the questions, then be the command."""
     steps = Steps(Path(os.environ[FOLDER]), os.environ[PART])
+    steps.stop = _open.stop_process_between
     _ask_around_commits(steps)
     _name_transactions(steps)
     _ask_around_files(steps)
@@ -74,7 +102,7 @@ def _ask_around_commits(steps: Steps) -> None:
     @contextmanager
     def write(self: Database) -> Iterator[Session]:
         _transaction.step = None
-        with real(self) as session:
+        with _open.counted(), real(self) as session:
             yield session
             step = _transaction.step
             if step:

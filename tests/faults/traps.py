@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +114,7 @@ class Steps:
     def __init__(self, folder: Path, part: str) -> None:
         self.folder, self.part = folder, part
         self.activation: str | None = None
+        self.stop: Callable[[], None] = stop_this_process
         self._met: dict[str, int] = {}
 
     def reach(self, step: str) -> None:
@@ -123,10 +125,21 @@ class Steps:
                 continue
             self._met[path.name] = self._met.get(path.name, 0) + 1
             if self._met[path.name] >= trap.number and _take(path, trap):
-                _spring(path, trap)
+                self._spring(path, trap)
+
+    def _spring(self, path: Path, trap: Trap) -> None:
+        if trap.action is Action.STOP:
+            self.stop()
+        else:
+            _spring(path, trap)
 
     def _is_meant(self, trap: Trap) -> bool:
         return trap.activation in {None, self.activation} and trap.part in {None, self.part}
+
+
+def stop_this_process() -> None:
+    """Stop until somebody sends SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _read(path: Path) -> Trap | None:
@@ -156,8 +169,6 @@ def _spring(path: Path, trap: Trap) -> None:
         os.kill(os.getppid(), signal.SIGKILL)
     if trap.action in {Action.KILL, Action.KILL_WITH_PARENT}:
         os.kill(os.getpid(), signal.SIGKILL)
-    if trap.action is Action.STOP:
-        os.kill(os.getpid(), signal.SIGSTOP)
     if trap.action is Action.FULL_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if trap.action is Action.LOST_ANSWER:
