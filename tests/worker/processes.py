@@ -66,7 +66,7 @@ def measured(database: Database, experiment_id: str) -> dict[Key, tuple[Any, ...
         for chunk in metrics_chunks(session, experiment_id, MetricsFilter()):
             for row in chunk:
                 key = (row[1], row[2], row[3], row[4])
-                assert key not in found
+                assert key not in found, f"{key} is there twice"
                 found[key] = tuple(row[first:])
     return found
 
