@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import signals
 from kombu.entity import Queue
+from kombu.message import Message
 
 from shared.logging import configure_logging
 from shared.settings import Settings
@@ -20,6 +21,19 @@ CHATTY = ("celery.worker.strategy", "celery.app.trace")
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
 celery_app.conf.task_queues = [Queue(QUEUES[device]) for device in queues_of(settings.worker_device)]
+
+
+def _acknowledge(message: Message, *_: Any, **options: Any) -> None:
+    """Acknowledge, and say so when the broker is gone.
+
+    Kombu's own only logs that. The failed attempt has taken the connection from the loop that watches it, so that
+    nobody notices any more: the worker waits for messages until it is restarted. Raised, it connects again.
+    """
+    message.ack(**options)
+
+
+_acknowledge.__name__ = Message.ack_log_error.__name__  # Celery's pool knows it by its name
+Message.ack_log_error = _acknowledge  # type: ignore[method-assign,assignment]
 
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
 draining = multiprocessing.Event()
