@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.settings import Settings
 from shared.store.db import Database
-from shared.store.rows import changed_rows
+from shared.store.rows import changed_rows, unindexed
 from shared.store.states import LEASED_JOB, JobState
 from shared.store.tables import Job, Worker
 from shared.store.types import ago, now
@@ -127,9 +127,11 @@ def _take_unanswered(session: Session, device: str) -> list[tuple[str, str]]:
 
 def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tuple[str, str]]:
     job_ids = list(session.scalars(query))
+    if not job_ids:
+        return []
     statement = (
         update(Job)
-        .where(Job.id.in_(job_ids), Job.state == state)
+        .where(Job.id.in_(job_ids), unindexed(Job.state) == state)
         .values(state=JobState.DISPATCHED, dispatched_at=now())
         .returning(Job.id, Job.device)
     )
@@ -139,7 +141,7 @@ def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tupl
 
 def _put_back(database: Database, job_ids: list[str]) -> None:
     with database.write() as session:
-        statement = update(Job).where(Job.id.in_(job_ids), Job.state == JobState.DISPATCHED)
+        statement = update(Job).where(Job.id.in_(job_ids), unindexed(Job.state) == JobState.DISPATCHED)
         changed_rows(session, statement.values(state=JobState.PENDING, dispatched_at=None))
 
 

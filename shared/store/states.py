@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"
 
 
+OPEN_EXPERIMENT = (ExperimentState.QUEUED, ExperimentState.RUNNING, ExperimentState.CANCELLING)
 FINISHED_EXPERIMENT = (ExperimentState.SUCCEEDED, ExperimentState.FAILED, ExperimentState.CANCELLED)
 RESUMABLE_EXPERIMENT = (ExperimentState.FAILED, ExperimentState.CANCELLED)
 WAITING_JOB = (JobState.PENDING, JobState.DISPATCHED)
