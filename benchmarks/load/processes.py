@@ -29,14 +29,27 @@ class Stack:
         """Resident memory of each process; the worker's children, which train, are numbered."""
         found = {}
         for name, child in self.parts.items():
-            process = psutil.Process(child.pid)
-            found[name] = process
-            found |= {f"{name}, child {number}": each for number, each in enumerate(process.children(recursive=True))}
-        return {name: process.memory_info().rss / 2**20 for name, process in found.items()}
+            for number, process in enumerate(_family(child.pid)):
+                found[f"{name}, child {number}" if number else name] = process.memory_info().rss / 2**20
+        return found
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each part has used, its children included: the same however busy the machine is otherwise."""
+        return {name: sum(_cpu_s(each) for each in _family(child.pid)) for name, child in self.parts.items()}
 
     def dead(self) -> list[str]:
         """Parts that have ended."""
         return [name for name, child in self.parts.items() if child.exit_code() is not None]
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextmanager
