@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check bench
+.PHONY: help install demo test up check audit mutants bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,18 +24,28 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## compare seven activations on generated data, here and now, and print the table
 	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
 
-test: install ## run all tests; those whose server or data is absent skip with the reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# Dozens of the tests start our own command; it starts sooner where Python may keep the bytecode of our modules.
+test: install ## run all tests, on every core; those whose server or data is absent skip with the reason
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve
 
-check: install ## ruff, mypy --strict, import contracts, migrations in step with the models
+check: install ## ruff, bandit, mypy --strict, import contracts, migrations in step with the models
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive actrobust api migrations shared worker
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
+
+# Not a part of `check`: what is published about a package tomorrow must not break what was built today.
+audit: install ## look up known weaknesses of the versions of constraints.txt; needs the internet
+	@$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+		{ echo 'Where no weakness is listed above, the advisories could not be asked, and nothing is known.' >&2; exit 1; }
+
+mutants: install ## take safeguards out of a copy, one at a time, and see that the tests notice each time
+	$(BIN)/python -m tests.mutants
 
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'

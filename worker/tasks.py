@@ -64,22 +64,25 @@ class Process:
             log.warning("could not sign off", error=str(error))
 
     def train(self, job_id: str) -> None:
-        """Claim and train a job; return at once when it is somebody else's or over."""
-        if self.draining():
-            return
+        """Train what was interrupted elsewhere, then this job; return at once when it is somebody else's or over."""
         # Loads torch: seconds that must not pass between the claim and the first renewal.
         import worker.training_job  # noqa: F401
 
-        claimed_at = time.monotonic()
+        while not self.draining():
+            claimed_at = time.monotonic()
+            lease = self._claim(job_id)
+            if lease is None:
+                return
+            with structlog.contextvars.bound_contextvars(job=lease.job_id, token=lease.token):
+                log.info("job claimed")
+                self._hold(lease, claimed_at)
+            if not self.draining():
+                dispatch(self.database, self.settings)
+
+    def _claim(self, job_id: str) -> Lease | None:
+        devices = queues_of(self.settings.worker_device)
         with self.database.write() as session:
-            lease = queue.claim(session, job_id, self.worker_id, devices=queues_of(self.settings.worker_device))
-        if lease is None:
-            return
-        with structlog.contextvars.bound_contextvars(job=job_id, token=lease.token):
-            log.info("job claimed")
-            self._hold(lease, claimed_at)
-        if not self.draining():
-            dispatch(self.database, self.settings)
+            return queue.claim_next(session, job_id, self.worker_id, devices=devices)
 
     def _hold(self, lease: Lease, claimed_at: float) -> None:
         from worker.training_job import TrainingJob

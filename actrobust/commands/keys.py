@@ -55,7 +55,7 @@ def create(
     """
     from shared.store.keys import create_key
 
-    expires_at, checked = _moment(expires), _checked_name(name)
+    expires_at, checked = moment_of(expires), checked_name(name)
     database = _open(data_dir)
     with database.write() as session:
         made = create_key(session, checked, expires_at=expires_at)
@@ -119,14 +119,16 @@ def _open(data_dir: "Path | None") -> "Database":
     return Database(settings.effective_database_url)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name as it is kept."""
     cleaned = name.strip()
     if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
         raise CommandError(f"--name is 1 to {LONGEST_NAME} printable characters")
     return cleaned
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """When a key ends: a duration from now, a date, or never (None)."""
     if text == "never":
         return None
     duration = re.fullmatch(r"(\d{1,5})([hdw])", text)

@@ -38,7 +38,7 @@ def start(program: Program) -> subprocess.Popen[bytes]:
     """
     program.log.parent.mkdir(parents=True, exist_ok=True)
     with program.log.open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 (the command is ours)
+        return subprocess.Popen(  # noqa: S603 (the command is ours) # nosec B603
             tethered(program.command, death_signal=program.death_signal),
             stdin=subprocess.DEVNULL,
             stdout=log,

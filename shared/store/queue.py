@@ -66,12 +66,27 @@ def claim(session: Session, job_id: str, worker_id: str, *, devices: Sequence[st
     return None if token is None else Lease(job_id, token)
 
 
+def claim_next(session: Session, job_id: str, worker_id: str, *, devices: Sequence[str]) -> Lease | None:
+    """Take a job that was interrupted, the one that was begun first; where there is none, the one that was rung for.
+
+    An interrupted job has waited its turn already. Its message would come last: the broker has many before it.
+    """
+    interrupted = (
+        select(Job.id)
+        .where(Job.state.in_(WAITING_JOB), Job.claimed_at.is_not(None), Job.device.in_(devices))
+        .order_by(Job.claimed_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return claim(session, session.scalar(interrupted) or job_id, worker_id, devices=devices)
+
+
 def mark_running(session: Session, lease: Lease) -> None:
     """Let the job's runs and, with its first job, the experiment be seen as running."""
-    job = session.get_one(Job, lease.job_id)
-    experiment = session.scalar(select(Experiment).where(Experiment.id == job.experiment_id).with_for_update())
+    _lock_experiment(session, lease)
     renew(session, lease)
-    if experiment is not None and experiment.state == ExperimentState.QUEUED:
+    experiment = session.get_one(Experiment, session.get_one(Job, lease.job_id).experiment_id)
+    if experiment.state == ExperimentState.QUEUED:
         experiment.state = ExperimentState.RUNNING
         moment = datetime.now(UTC)
         experiment.started_at = experiment.started_at or moment

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import DateTime, Dialect, Float, LargeBinary, Uuid, literal
+from sqlalchemy import DateTime, Dialect, LargeBinary, Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator
 
 
@@ -55,24 +56,25 @@ class ago(FunctionElement[datetime]):  # noqa: N801 (reads as the SQL function t
     """The database's clock, some seconds back: leases are judged by one clock, not by each worker's own."""
 
     type = Timestamp()
-    inherit_cache = True  # the seconds are a parameter: a statement is compiled once, whatever they are
+    # Statements that hold the clock are compiled once in the life of a process, like all others.
+    _traverse_internals = [("seconds", InternalTraversal.dp_plain_obj)]
+    inherit_cache = True
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(literal(float(seconds), Float))
+        self.seconds = float(seconds)
+        super().__init__()
 
 
 @compiles(ago, "sqlite")
-def _ago_sqlite(element: ago, compiler: Any, **options: Any) -> str:
-    seconds = compiler.process(element.clauses, **options)
+def _ago_sqlite(element: ago, compiler: Any, **options: Any) -> str:  # noqa: ARG001 (SQLAlchemy's signature)
     # %f prints milliseconds; SQLAlchemy reads the digits behind the point as microseconds.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', printf('-%f seconds', {seconds})) || '000')"
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '-{element.seconds:f} seconds') || '000')"
 
 
 @compiles(ago, "postgresql")
-def _ago_postgresql(element: ago, compiler: Any, **options: Any) -> str:
-    seconds = compiler.process(element.clauses, **options)
+def _ago_postgresql(element: ago, compiler: Any, **options: Any) -> str:  # noqa: ARG001 (SQLAlchemy's signature)
     # now() would stand still for the whole transaction.
-    return f"(clock_timestamp() - make_interval(secs => {seconds}))"
+    return f"(clock_timestamp() - make_interval(secs => {element.seconds:f}))"
 
 
 def now() -> ago:

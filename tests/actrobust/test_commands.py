@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,15 @@ def test_a_worker_that_finds_no_database_or_broker_says_so_in_a_line(
     assert "secret" not in done.stderr
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Where the tests run in the background, their shell has Ctrl-C ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_detaches_and_says_how_to_come_back(tiny_service: TinyService) -> None:
     tiny_service.answer = Experiment("running")
     process = subprocess.Popen(

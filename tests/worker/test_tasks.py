@@ -199,3 +199,16 @@ def test_a_job_that_ended_lets_the_next_be_sent(database: Database, settings: Se
     assert job(database, second).state == JobState.PENDING
     with database.write() as session:
         assert queue.claim(session, second, new_id()) is not None
+
+
+def test_a_job_that_was_interrupted_does_not_wait_behind_what_has_not_begun(
+    database: Database, settings: Settings
+) -> None:
+    _, (first, interrupted, third) = post_jobs(database, "relu", "elu", "tanh")
+    lease = claim(database, interrupted)
+    with database.write() as session:
+        queue.release(session, lease)
+    train(settings, first)
+    assert (job(database, interrupted).token, job(database, first).token, job(database, third).token) == (2, 1, 0)
+    assert str(job(database, interrupted).claimed_at) < str(job(database, first).claimed_at)
+    assert {job(database, each).state for each in (first, interrupted)} == {JobState.SUCCEEDED}

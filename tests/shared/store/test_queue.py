@@ -15,12 +15,15 @@ from shared.store.tables import Job
 from shared.store.types import new_id
 from tests.shared.store.experiments import (
     TTL_S,
+    cancel,
     claim,
     commit,
     everything,
     experiment,
+    fail,
     job,
     lose,
+    num_rows,
     post_jobs,
     rows,
     runs,
@@ -243,6 +246,22 @@ def test_a_cancelled_job_takes_no_more_writes(database: Database) -> None:
     assert_takes_no_writes(database, lease)
 
 
+def test_who_wakes_up_after_its_experiment_was_purged_writes_nothing(database: Database) -> None:
+    experiment_id, (job_id,) = post_jobs(database, "relu")
+    lease = claim(database, job_id)
+    measured = rows(database, lease, 1)
+    cancel(database, experiment_id)
+    silence(database, job_id, claimed_s=TTL_S + 1, heartbeat_s=TTL_S + 1)
+    assert take_back(database, job_id)
+    with database.write() as session:
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
+        assert lifecycle.purge_some(session, experiment_id)
+    for write in WRITES:
+        with pytest.raises(LeaseLostError), database.write() as session:
+            write(session, lease, measured)
+    assert set(num_rows(database).values()) == {0}
+
+
 def test_an_old_token_confirms_no_cancellation(database: Database) -> None:
     experiment_id, (job_id,) = post_jobs(database, "relu")
     lose(database, job_id)
@@ -253,3 +272,35 @@ def test_an_old_token_confirms_no_cancellation(database: Database) -> None:
     with database.write() as session:
         assert queue.confirm_cancelled(session, old) is False
     assert job(database, job_id).state == JobState.CANCELLING
+
+
+def claim_next(database: Database, job_id: str, *, device: str = "any") -> str | None:
+    with database.write() as session:
+        lease = queue.claim_next(session, job_id, new_id(), devices=[device])
+    return lease.job_id if lease else None
+
+
+def test_the_job_that_was_interrupted_first_comes_before_the_one_rung_for(database: Database) -> None:
+    _, (begun_first, begun_second, fresh) = post_jobs(database, "relu", "elu", "tanh")
+    lose(database, begun_second)
+    lease = claim(database, begun_first)
+    silence(database, begun_first, claimed_s=10 * TTL_S, heartbeat_s=None)
+    with database.write() as session:
+        queue.release(session, lease)
+    assert [claim_next(database, fresh) for _ in range(4)] == [begun_first, begun_second, fresh, None]
+
+
+def test_an_interrupted_job_waits_for_a_worker_of_its_kind(database: Database) -> None:
+    _, (interrupted,) = post_jobs(database, "relu", training={"device": "cuda"})
+    _, (fresh,) = post_jobs(database, "relu")
+    lose(database, interrupted)
+    assert [claim_next(database, fresh), claim_next(database, fresh, device="cuda")] == [fresh, interrupted]
+
+
+def test_a_resumed_experiment_waits_its_turn_again(database: Database) -> None:
+    experiment_id, (resumed,) = post_jobs(database, "relu")
+    fail(database, resumed)
+    with database.write() as session:
+        lifecycle.resume_experiment(session, experiment_id, owner=LOCAL_OWNER)
+    _, (fresh,) = post_jobs(database, "relu")
+    assert claim_next(database, fresh) == fresh
