@@ -34,7 +34,7 @@ class Stack:
         return found
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds that each part has used, its children included: the same however busy the machine is otherwise."""
+        """CPU seconds that each part has used, its children included; much the same on a busy machine."""
         return {name: sum(_cpu_s(each) for each in _family(child.pid)) for name, child in self.parts.items()}
 
     def dead(self) -> list[str]:

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What came of a phase: a latency for each request that was answered, and what went wrong how often; bodies of POSTs."""
+    """What came of a phase: latencies of what was answered, errors by how often, bodies of POSTs."""
 
     latencies_ms: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)

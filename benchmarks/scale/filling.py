@@ -213,7 +213,7 @@ def _analyze(database: Database) -> None:
 
 def pending_jobs(session: Session, limit: int) -> Sequence[str]:
     """Jobs that wait, the oldest first."""
-    waiting = select(Job.id).where(Job.state == JobState.PENDING).order_by(Job.id).limit(limit)
+    waiting = select(Job.id).where(Job.state == JobState.PENDING, Job.device == "any").order_by(Job.id).limit(limit)
     return list(session.scalars(waiting))
 
 

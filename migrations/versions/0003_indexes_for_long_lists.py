@@ -18,6 +18,7 @@ depends_on = None
 REPLACED = (
     ("experiments", ("owner", "state", "created_at"), ("owner", "state", "created_at", "id")),
     ("experiments", ("owner", "dataset", "created_at"), ("owner", "dataset", "created_at", "id")),
+    ("experiments", ("state",), ("state", "id")),
     ("jobs", ("experiment_id", "id"), ("experiment_id", "activation", "activation_kind")),
 )
 DELETED = sa.text("deleted_at IS NOT NULL")

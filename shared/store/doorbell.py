@@ -9,13 +9,13 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, literal, select, union_all, update
 from sqlalchemy.orm import Session
 
 from shared.settings import Settings
 from shared.store.db import Database
 from shared.store.rows import changed_rows, unindexed
-from shared.store.states import LEASED_JOB, JobState
+from shared.store.states import LEASED_JOB, WAITING_JOB, JobState
 from shared.store.tables import Job, Worker
 from shared.store.types import ago, now
 
@@ -73,7 +73,12 @@ def dispatch(database: Database, settings: Settings) -> int:
     A broker that is away is logged and otherwise ignored: the jobs stay pending.
     """
     with database.write() as session:
-        jobs = [job for device in QUEUES for take in (_take_pending, _take_unanswered) for job in take(session, device)]
+        jobs = [
+            job
+            for device in _devices_asked_for(session)
+            for take in (_take_pending, _take_unanswered)
+            for job in take(session, device)
+        ]
     for position, (job_id, device) in enumerate(jobs):
         try:
             _ring(settings, job_id, device)
@@ -82,6 +87,17 @@ def dispatch(database: Database, settings: Settings) -> int:
             _put_back(database, [job_id for job_id, _ in jobs[position:]])
             return position
     return len(jobs)
+
+
+def _devices_asked_for(session: Session) -> list[str]:
+    """The kinds of job of which any waits: most services never see one that asks for a GPU."""
+    waiting = (
+        select(literal(device)).where(
+            select(Job.id).where(Job.state.in_(WAITING_JOB), Job.device == device).limit(1).exists()
+        )
+        for device in QUEUES
+    )
+    return list(session.scalars(union_all(*waiting)))
 
 
 def _ring(settings: Settings, job_id: str, device: str) -> None:

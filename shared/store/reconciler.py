@@ -17,7 +17,7 @@ from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
 from shared.store.rows import unindexed
-from shared.store.states import FINISHED_JOB, OPEN_EXPERIMENT, JobState
+from shared.store.states import OPEN_EXPERIMENT, OPEN_JOB, JobState
 from shared.store.tables import Experiment, Job
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ def _reap(database: Database, settings: Settings, job_id: str, experiment_id: st
 
 def finish_experiments(database: Database, settings: Settings) -> None:  # noqa: ARG001 (the signature of a duty)
     """End the experiments whose jobs are all over: a process may have died in between."""
-    unfinished = select(Job.id).where(Job.experiment_id == Experiment.id, Job.state.not_in(FINISHED_JOB)).exists()
+    unfinished = select(Job.id).where(Job.experiment_id == Experiment.id, Job.state.in_(OPEN_JOB)).exists()
     # The open states by name, of which there are few: what is *not* in some states no index finds.
     stuck = select(Experiment.id).where(Experiment.state.in_(OPEN_EXPERIMENT), ~unfinished)
     with database.read() as session:

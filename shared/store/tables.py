@@ -50,7 +50,7 @@ class Experiment(Base):
         Index(None, "owner", "created_at", "id"),
         Index(None, "owner", "state", "created_at", "id"),
         Index(None, "owner", "dataset", "created_at", "id"),
-        Index(None, "state"),
+        Index(None, "state", "id"),
         # Of what is to be purged only: SQLite has no other index for "is not null".
         Index(
             None,
