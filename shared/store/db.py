@@ -21,6 +21,7 @@ NUM_CONNECTIONS = 45
 POSTGRES_OPTIONS = (
     "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+UNKNOWN_TABLE_OR_COLUMN = ("42P01", "42703")
 # An execution option: let the driver read numbers as they are instead of from text, at half the time (PostgreSQL).
 BINARY_RESULTS = "actrobust_binary_results"
 
@@ -71,6 +72,8 @@ def _named_failures() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise ServiceUnavailableError("the database closed the connection") from error
+        if getattr(error.orig, "sqlstate", None) in UNKNOWN_TABLE_OR_COLUMN:
+            raise ServiceUnavailableError("the database lacks tables; run 'actrobust db upgrade'") from error
         raise
 
 
