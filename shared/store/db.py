@@ -1,9 +1,10 @@
 """Connections and transactions: `Database.read()` and `Database.write()` are the only ones who begin and commit."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from sqlalchemy.orm import Session
 from shared.errors import ServiceUnavailableError
 
 SQLITE_BUSY_TIMEOUT_S = 30
+# As many as the API has threads, and a few for what it does beside answering: a connection that has to be opened first
+# costs more than most transactions.
+NUM_CONNECTIONS = 45
 POSTGRES_OPTIONS = (
     "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+UNKNOWN_TABLE_OR_COLUMN = ("42P01", "42703")
 # An execution option: let the driver read numbers as they are instead of from text, at half the time (PostgreSQL).
 BINARY_RESULTS = "actrobust_binary_results"
 
@@ -31,6 +36,9 @@ class Database:
         # SQLite's readers see one state anyway; PostgreSQL's would see what is committed between their statements.
         one_state = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**one_state)
+        # SQLite's one writer at a time. Its own way to wait is to ask again after ever longer pauses, in no order.
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        self._turn: AbstractContextManager[Any] = threading.Lock() if is_sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -41,7 +49,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with _named_failures(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with _named_failures(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     def ping(self) -> None:
@@ -64,6 +72,8 @@ def _named_failures() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise ServiceUnavailableError("the database closed the connection") from error
+        if getattr(error.orig, "sqlstate", None) in UNKNOWN_TABLE_OR_COLUMN:
+            raise ServiceUnavailableError("the database lacks tables; run 'actrobust db upgrade'") from error
         raise
 
 
@@ -79,8 +89,8 @@ def _postgres_engine(url: str) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=30,
+        pool_size=NUM_CONNECTIONS,
+        max_overflow=5,
         connect_args={"options": POSTGRES_OPTIONS, "connect_timeout": 5},
     )
 
@@ -96,7 +106,12 @@ def _sqlite_engine(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        pool_size=NUM_CONNECTIONS,
+        max_overflow=5,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:

@@ -16,7 +16,8 @@ from shared.store import lifecycle, presence, queue, repository
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
-from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB, JobState
+from shared.store.rows import unindexed
+from shared.store.states import OPEN_EXPERIMENT, OPEN_JOB, JobState
 from shared.store.tables import Experiment, Job
 from shared.store.types import new_id
 
@@ -82,8 +83,9 @@ def _reap(database: Database, settings: Settings, job_id: str, experiment_id: st
 
 def finish_experiments(database: Database, settings: Settings) -> None:  # noqa: ARG001 (the signature of a duty)
     """End the experiments whose jobs are all over: a process may have died in between."""
-    unfinished = select(Job.id).where(Job.experiment_id == Experiment.id, Job.state.not_in(FINISHED_JOB)).exists()
-    stuck = select(Experiment.id).where(Experiment.state.not_in(FINISHED_EXPERIMENT), ~unfinished)
+    unfinished = select(Job.id).where(Job.experiment_id == Experiment.id, Job.state.in_(OPEN_JOB)).exists()
+    # The open states by name, of which there are few: what is *not* in some states no index finds.
+    stuck = select(Experiment.id).where(Experiment.state.in_(OPEN_EXPERIMENT), ~unfinished)
     with database.read() as session:
         experiment_ids = list(session.scalars(stuck))
     for experiment_id in experiment_ids:
@@ -114,7 +116,7 @@ def remove_checkpoints(database: Database, settings: Settings) -> None:
     """Remove the checkpoints of jobs that have succeeded: their worker may have died before it could."""
     files = CheckpointStore(settings.checkpoints_dir)
     with database.read() as session:
-        query = select(Job.id).where(Job.id.in_(files.job_ids()), Job.state == JobState.SUCCEEDED)
+        query = select(Job.id).where(Job.id.in_(files.job_ids()), unindexed(Job.state) == JobState.SUCCEEDED)
         job_ids = list(session.scalars(query))
     for job_id in job_ids:
         files.remove(job_id)

@@ -17,7 +17,7 @@ from tests.api.conftest import SettingsFor
 from tests.api.support import TINY, problem
 
 LIMIT = 100_000
-HEAD = "POST /experiments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+HEAD = "POST /experiments HTTP/1.1\r\nHost: testserver\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture

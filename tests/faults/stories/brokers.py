@@ -4,12 +4,15 @@ import json
 import signal
 import time
 from random import Random
+from typing import Any
+
+import psutil
 
 from tests.faults import faults
-from tests.faults.cases import POSTGRES, QUICK_S, case, job_of, wait_for_claim
+from tests.faults.cases import POSTGRES, QUICK_S, SQLITE, case, job_of, wait_for_claim
 from tests.faults.faults import BOTH
 from tests.faults.reference import ended
-from tests.faults.stack import Stack
+from tests.faults.stack import WORKERS, Stack
 
 
 def _post_without_broker(stack: Stack, spec: str, num_posts: int) -> None:
@@ -37,6 +40,34 @@ def experiments_are_taken_while_the_broker_answers_nobody_and_start_once_it_does
     stack.broker.send(signal.SIGSTOP)
     _post_without_broker(stack, "short", 3)
     stack.broker.send(signal.SIGCONT)
+
+
+@case(always_on=SQLITE)
+def worker_that_acknowledged_to_a_dead_broker_hears_of_jobs_again(stack: Stack, rng: Random) -> None:
+    """Both workers find at the same moment that a job is done, the next one begins, and the broker is gone."""
+    parents = [psutil.Process(stack.parts[name].pid) for name in WORKERS]
+    for _ in range(3):
+        experiment_id = stack.client.post("pair")
+        stack.client.post("pair")
+        jobs = [job_of(stack, experiment_id, activation).id for activation in ("relu", "tanh")]
+        for job_id in jobs:
+            wait_for_claim(stack, job_id)
+        for parent in parents:
+            parent.suspend()
+        stack.note("broker killed, restarted empty")
+        stack.broker.end()
+        ended(stack, experiment_id)
+        for parent in parents:
+            parent.resume()
+        time.sleep(1.0)
+        stack.broker.start()
+        stack.wait_until(lambda: _num_listening(stack) == len(WORKERS), "every worker listens", timeout_s=30)
+
+
+def _num_listening(stack: Stack) -> int:
+    with stack.broker.connect() as connection:
+        clients: Any = connection.client_list()
+    return sum(client["cmd"] == "brpop" for client in clients)
 
 
 def _flush_with_queued(stack: Stack, rng: Random, num_experiments: int) -> None:
