@@ -74,7 +74,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.effective_database_url)
         app.state.parts = parts = Parts(
             settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache(),
-            RateLimit(settings.max_requests_per_minute),
+            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs),
         )  # fmt: skip
         figures = ServiceFigures(parts)
         app.state.registry.register(figures)

@@ -4,7 +4,7 @@ import re
 
 HIDDEN = "***"
 # Up to the last @ before a blank or a quote: whoever forgot to escape one in a password shall not see it in a log.
-_PASSWORDS = re.compile(r"(?P<kept>://[^\s:/@\"']*:)[^\s\"']+(?=@)")
+_PASSWORDS = re.compile(r"(?P<kept>://[^\s:/@\"']*:)[^\s\"']{1,1024}(?=@)")
 _KEYS = re.compile(r"(?P<kept>actrobust_[0-9a-f]{10}_)[\w-]+")
 _BEARERS = re.compile(r"(?P<kept>\bBearer\s+)(?!actrobust_)[^\s\"',]+", re.IGNORECASE)
 

@@ -1,7 +1,6 @@
 """The Celery application of a worker. The parent process imports no torch: fork and OpenMP or CUDA do not mix."""
 
 import logging
-import multiprocessing
 import os
 import threading
 from typing import Any
@@ -14,6 +13,7 @@ from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
+from worker.drain_flag import DrainFlag
 
 # They tell of messages, most of which find their job taken; our own lines tell of jobs.
 CHATTY = ("celery.worker.strategy", "celery.app.trace")
@@ -37,7 +37,7 @@ _acknowledge.__name__ = Message.ack_log_error.__name__  # Celery's pool knows it
 Message.ack_log_error = _acknowledge  # type: ignore[method-assign,assignment]
 
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
-draining = multiprocessing.Event()
+draining = DrainFlag()
 
 
 @celery_app.task(name=TRAIN_TASK)

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Self, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
 
-from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError
+from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError, UnfitWorkerError
 from shared.settings import Settings
 from shared.store import counters, presence, queue
 from shared.store.counters import CounterName
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+# A process that lacks what a job needs is free at once, and would take job after job only to hand it back.
+UNFIT_PAUSE_S = 30.0
+
 
 class Process:
     """This training process: its database connections and its name among the workers."""
@@ -35,6 +39,7 @@ class Process:
         self.worker_id = new_id()
         self.epochs = Tally()
         self._left = threading.Event()
+        self._unfit_until = 0.0
 
     @classmethod
     def current(cls, settings: Settings, draining: Callable[[], bool]) -> Self:
@@ -69,16 +74,16 @@ class Process:
                 presence_of_mine(session)
                 if num_epochs:
                     counters.add(session, CounterName.EPOCHS_TRAINED, num_epochs)
-        except ServiceUnavailableError as error:
+        except Exception as error:  # noqa: BLE001 (a thread that ends would take this process from the living)
             self.epochs.add(num_epochs)
-            log.warning("presence not told", error=str(error))
+            log.warning("presence not told", error=f"{type(error).__name__}: {error}")
 
     def train(self, job_id: str) -> None:
         """Train what was interrupted elsewhere, then this job; return at once when it is somebody else's or over."""
         # Loads torch: seconds that must not pass between the claim and the first renewal.
         import worker.training_job  # noqa: F401
 
-        while not self.draining():
+        while not self.draining() and time.monotonic() >= self._unfit_until:
             claimed_at = time.monotonic()
             lease = self._claim(job_id)
             if lease is None:
@@ -104,6 +109,10 @@ class Process:
             except (LeaseLostError, ServiceUnavailableError) as error:
                 log.warning("job given up", reason=str(error))
                 keeper.reason = StopReason.LOST
+            except UnfitWorkerError as error:
+                log.warning("job rejected", reason=str(error))
+                self._unfit_until = time.monotonic() + UNFIT_PAUSE_S
+                self._try(partial(self._reject, lease, str(error)))
             except Exception as error:
                 log.exception("job failed")
                 reason = _for_clients(error, lease)
@@ -114,6 +123,10 @@ class Process:
     def _fail(self, lease: Lease, reason: str) -> None:
         with self.database.write() as session:
             queue.fail(session, lease, reason)
+
+    def _reject(self, lease: Lease, reason: str) -> None:
+        with self.database.write() as session:
+            queue.reject(session, lease, reason, max_losses=self.settings.max_losses)
 
     def _give_up(self, lease: Lease) -> None:
         with self.database.write() as session:

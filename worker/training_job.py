@@ -45,16 +45,26 @@ class TrainingJob:
             worker_device=settings.worker_device,
         )  # fmt: skip
         self._num_checkpoints = 0
-        with database.read() as session:
-            job = session.get_one(Job, lease.job_id)
-            self.pointers, self.numerics = list(job.checkpoints), job.numerics
-            self.experiment_id = job.experiment_id
-            self.spec = ExperimentSpec.model_validate(session.get_one(Experiment, job.experiment_id).spec)
-            self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
-            runs = session.scalars(select(Run).where(Run.job_id == lease.job_id).order_by(Run.seed, Run.rate))
-            members = [(run.id, Member(run.rate, run.seed)) for run in runs]
+        members = retry_while_away(self._read, give_up=lambda: keeper.is_lost)
         self.run_ids = [run_id for run_id, _ in members]
         self.members = [member for _, member in members]
+
+    def _read(self) -> list[tuple[str, Member]]:
+        """What the database knows of the job; its runs, by id.
+
+        Raises: LeaseLostError: it was purged since it was claimed.
+        """
+        with self.database.read() as session:
+            job = session.get(Job, self.lease.job_id)
+            experiment = session.get(Experiment, job.experiment_id) if job else None
+            if job is None or experiment is None:
+                raise LeaseLostError(f"job {self.lease.job_id} was deleted")
+            self.pointers, self.numerics = list(job.checkpoints), job.numerics
+            self.experiment_id = job.experiment_id
+            self.spec = ExperimentSpec.model_validate(experiment.spec)
+            self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
+            runs = session.scalars(select(Run).where(Run.job_id == self.lease.job_id).order_by(Run.seed, Run.rate))
+            return [(run.id, Member(run.rate, run.seed)) for run in runs]
 
     def run(self) -> bool:
         """Train until the end, a drain or the loss of the lease.
@@ -154,7 +164,10 @@ class TrainingJob:
         pointers = [pointer, *self.pointers][:NUM_KEPT]
         self._write(lambda session: queue.save_checkpoint(session, self.lease, pointers))
         self.pointers = pointers
-        self.files.keep_only(self.lease.job_id, pointers)
+        try:
+            self.files.keep_only(self.lease.job_id, pointers)
+        except OSError:
+            log.exception("old checkpoints not removed")
 
     def _complete(self) -> None:
         try:

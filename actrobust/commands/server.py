@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,10 +64,14 @@ def _listener(settings: "Settings", socket_fd: int | None) -> AbstractContextMan
 def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool) -> None:
     import uvicorn
 
+    from api.app import create_app
+
     write(LISTENING + url_of(listener))
     config = uvicorn.Config(
-        "api.app:create_app",
+        partial(create_app, settings),
         factory=True,
+        http="h11",  # the other parser puts no bound on the length of headers
+        proxy_headers=False,  # who connects is who counts; anybody could write a header
         log_level=settings.log_level.lower(),
         timeout_graceful_shutdown=API_SHUTDOWN_S,
         server_header=False,

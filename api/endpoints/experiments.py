@@ -102,6 +102,7 @@ def create_experiment(
     answer = service.earlier_answer(parts.database, posted)
     if answer is None:
         checked = service.check(document, parts.settings)
+        parts.rate_limit.count_runs(posted.owner, checked.plan.num_runs)
         most = parts.settings.max_waiting_experiments
         answer = service.create(parts.database, checked, posted, max_waiting=most)
         log.info("experiment posted", experiment=answer.experiment_id, owner=posted.owner)
@@ -188,7 +189,8 @@ def cancel_experiment(
 )  # fmt: skip
 def resume_experiment(parts: TheParts, owner: Owner, experiment_id: ExperimentId) -> schemas.Experiment:
     """Queue the unfinished jobs of a failed or cancelled experiment again; they go on from their checkpoints."""
-    document = service.resume(parts.database, experiment_id, owner=owner)
+    most = parts.settings.max_waiting_experiments
+    document = service.resume(parts.database, experiment_id, owner=owner, max_waiting=most)
     parts.bell.ring()
     return document
 

@@ -15,7 +15,7 @@ router = APIRouter(tags=["health"], dependencies=[NoParameters])
     "/healthz", summary="Is the process alive?",
     responses=problems(422),
 )  # fmt: skip
-def get_health() -> schemas.Alive:
+async def get_health() -> schemas.Alive:
     """Answers as long as the process does; it asks neither the database nor the broker."""
     return schemas.Alive(status="ok")
 

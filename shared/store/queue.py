@@ -244,6 +244,24 @@ def release(session: Session, lease: Lease) -> None:
     _let_runs_wait(session, lease.job_id)
 
 
+def reject(session: Session, lease: Lease, reason: str, *, max_losses: int) -> None:
+    """Hand a job back that this worker is not fit for; it waits its turn again, for another one.
+
+    It counts as a loss, so that a job that nobody is fit for fails in the end, with the reason.
+
+    Raises: LeaseLostError.
+    """
+    job = session.get_one(Job, lease.job_id)
+    if job.losses + 1 >= max_losses:
+        fail(session, lease, reason)
+        return
+    _lock_experiment(session, lease)
+    values = {"state": JobState.PENDING, "losses": Job.losses + 1, "worker_id": None, "claimed_at": None}
+    if changed_rows(session, _guarded(lease, JobState.RUNNING).values(dispatched_at=None, **values)) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _let_runs_wait(session, lease.job_id)
+
+
 def silent_jobs(session: Session, ttl_s: float) -> list[tuple[str, str]]:
     """(job id, experiment id) of the leases whose worker has said nothing for longer than `ttl_s`."""
     silent = select(Job.id, Job.experiment_id).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).order_by(Job.id)

@@ -24,6 +24,8 @@ from shared.store.types import new_id
 log = structlog.get_logger(__name__)
 
 PURGES_PER_SWEEP = 10
+# Checkpoints of a job that the database does not know; younger ones may belong to a database about to be restored.
+ORPHAN_AGE_S = 86_400.0
 
 
 def run_forever(settings: Settings, stop: threading.Event) -> None:
@@ -113,12 +115,14 @@ def purge_deleted(database: Database, settings: Settings) -> None:
 
 
 def remove_checkpoints(database: Database, settings: Settings) -> None:
-    """Remove the checkpoints of jobs that have succeeded: their worker may have died before it could."""
+    """Remove checkpoints of jobs that have succeeded, whose worker died before it could, and of jobs long purged."""
     files = CheckpointStore(settings.checkpoints_dir)
+    old = files.old_job_ids(ORPHAN_AGE_S)
     with database.read() as session:
         query = select(Job.id).where(Job.id.in_(files.job_ids()), unindexed(Job.state) == JobState.SUCCEEDED)
-        job_ids = list(session.scalars(query))
-    for job_id in job_ids:
+        succeeded = list(session.scalars(query))
+        known = set(session.scalars(select(Job.id).where(Job.id.in_(old)))) if old else set()
+    for job_id in [*succeeded, *(job_id for job_id in old if job_id not in known)]:
         files.remove(job_id)
 
 

@@ -240,3 +240,19 @@ def test_a_job_that_was_interrupted_does_not_wait_behind_what_has_not_begun(
     assert (job(database, interrupted).token, job(database, first).token, job(database, third).token) == (2, 1, 0)
     assert str(job(database, interrupted).claimed_at) < str(job(database, first).claimed_at)
     assert {job(database, each).state for each in (first, interrupted)} == {JobState.SUCCEEDED}
+
+
+def test_a_process_that_is_not_fit_for_a_job_leaves_the_others_alone_for_a_while(
+    database: Database, settings: Settings
+) -> None:
+    _, (unfit,) = post_jobs(
+        database, "relu", dataset={"kind": "mnist"}, corruption={"kind": "symmetric"},
+        training={"loss": "cross_entropy"}, num_seeds=1,
+    )  # fmt: skip
+    _, (other,) = post_jobs(database, "relu")
+    process = Process(settings, never)
+    for job_id in (unfit, other, unfit):
+        process.train(job_id)
+    process.database.close()
+    assert (job(database, unfit).state, job(database, unfit).losses) == (JobState.PENDING, 1)
+    assert (job(database, other).state, job(database, other).token) == (JobState.PENDING, 0)

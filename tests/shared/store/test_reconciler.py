@@ -1,4 +1,6 @@
+import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -219,3 +221,17 @@ def test_checkpoints_that_a_dead_worker_left_behind_are_removed(database: Databa
     (settings.checkpoints_dir / "not a job").mkdir()
     reconciler.sweep(database, settings)
     assert sorted(path.name for path in settings.checkpoints_dir.iterdir()) == sorted([running, "not a job"])
+
+
+def test_checkpoints_of_a_job_long_purged_are_removed_and_young_ones_kept(
+    database: Database, settings: Settings
+) -> None:
+    _, (known,) = post_jobs(database, "relu")
+    old, young = new_id(), new_id()
+    for job_id in (known, old, young):
+        (settings.checkpoints_dir / job_id).mkdir(parents=True)
+    two_days_ago = time.time() - 2 * 86_400
+    for job_id in (known, old):
+        os.utime(settings.checkpoints_dir / job_id, (two_days_ago, two_days_ago))
+    reconciler.sweep(database, settings)
+    assert {path.name for path in settings.checkpoints_dir.iterdir()} == {known, young}
