@@ -3,12 +3,14 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+MINUTES ?= 20
+SEED ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check bench
+.PHONY: help install demo test soak up check audit mutants bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,18 +26,31 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## compare seven activations on generated data, here and now, and print the table
 	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
 
-test: install ## run all tests; those whose server or data is absent skip with the reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# A hundred processes of ours are started; each compiles our modules anew unless Python may keep their bytecode.
+test: install ## run all tests, on every core; those whose server or data is absent skip with the reason
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+soak: install ## kill, stop and starve real processes for MINUTES=20 on every database; SEED=n replays a schedule
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve
 
-check: install ## ruff, mypy --strict, import contracts, migrations in step with the models
+check: install ## ruff, bandit, mypy --strict, import contracts, migrations in step with the models
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive actrobust api migrations shared worker
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
+
+# Not a part of `check`: what is published about a package tomorrow must not break what was built today.
+audit: install ## look up known weaknesses of the versions of constraints.txt; needs the internet
+	@$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+		{ echo 'Where no weakness is listed above, the advisories could not be asked, and nothing is known.' >&2; exit 1; }
+
+mutants: install ## take safeguards out of a copy, one at a time, and see that the tests notice each time
+	$(BIN)/python -m tests.mutants
 
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'

@@ -14,19 +14,22 @@ log = structlog.get_logger(__name__)
 GOODBYE_S = 2.0
 BROKER_ANSWER_HOLDS_S = 2.0
 PATIENCE_S = 1.0
+# Between two rounds of ringing; what is posted meanwhile is rung for together.
+BETWEEN_ROUNDS_S = 0.2
 
 
 class Bell:
     """Sends messages for waiting jobs from a thread of its own, so that a slow broker holds up no request.
 
-    Many rings during one round are one more round. A failure is logged and forgotten: the reconciler rings as well.
+    Many rings during one round, and shortly after it, are one more round. A failure is logged and forgotten: the
+    reconciler rings as well.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
         self._wanted = threading.Event()
-        self._closing = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._rounds, name="doorbell", daemon=True)
         self._thread.start()
 
@@ -36,7 +39,7 @@ class Bell:
 
     def close(self) -> None:
         """End the thread; one that waits for the broker is left behind after a moment."""
-        self._closing = True
+        self._closed.set()
         self._wanted.set()
         self._thread.join(GOODBYE_S)
 
@@ -44,12 +47,13 @@ class Bell:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            if self._closing:
+            if self._closed.is_set():
                 return
             try:
                 dispatch(self._database, self._settings)
             except Exception as error:  # noqa: BLE001 (whatever it is, the jobs stay pending and the thread alive)
                 log.warning("could not ring for waiting jobs", error=str(error))
+            self._closed.wait(BETWEEN_ROUNDS_S)
 
 
 class BrokerWatch:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from shared.analysis.question import Question
 from shared.analysis.robustness import compare
@@ -40,7 +41,7 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
     question = _question(spec, query)
     results = load_results(session, experiment, spec, metric=query.metric, score=query.score)
     # Many small products: with a second thread each would wait for a core that a worker keeps busy.
-    with threadpool_limits(1):
+    with _threads().limit(limits=1):
         compared = compare(results, question)
     return {
         "experiment_id": experiment.id,
@@ -55,6 +56,12 @@ def robustness_document(session: Session, experiment: Experiment, query: Robustn
         **compared,
         "warnings": [*compared["warnings"], *spec.warnings],
     }
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    # Finding the libraries takes as long as a small comparison does.
+    return ThreadpoolController()
 
 
 def _question(spec: ExperimentSpec, query: RobustnessQuery) -> Question:

@@ -75,7 +75,7 @@ class Question:
         body = parts.answers.get(asked.tag)
         if body is None:
             # Meanwhile another request may have made it, or the experiment may have gone on.
-            with parts.answers.making, parts.database.read() as session:
+            with parts.answers.turn(self.owner), parts.database.read() as session:
                 asked = self._asked(session, form)
                 body = parts.answers.get(asked.tag) or form.make(_document(session, asked))
             parts.answers.put(asked.tag, body)

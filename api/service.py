@@ -3,8 +3,8 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -117,6 +117,7 @@ def create(database: Database, checked: Checked, posted: Posted, *, max_waiting:
         ConflictError: a request with the same key is still on its way.
     """
     owner, key = posted.owner, posted.key
+    provenance = _provenance(checked)
     with database.write() as session:
         row = None
         if key is not None:
@@ -126,9 +127,8 @@ def create(database: Database, checked: Checked, posted: Posted, *, max_waiting:
                 assert first is not None
                 return _replay(first, posted)
         _check_queue(session, owner, max_waiting)
-        provenance = _provenance(checked)
         experiment = repository.create_experiment(session, checked.spec, checked.plan, provenance, owner=owner)
-        document = experiment_documents(session, [experiment])[0].model_dump_json()
+        document = _new_document(experiment, checked.plan).model_dump_json()
         if row is not None:
             row.status, row.response, row.experiment_id = ACCEPTED, document, experiment.id
         return Answer(ACCEPTED, document, experiment.id)
@@ -161,26 +161,33 @@ def _provenance(checked: Checked) -> dict[str, Any]:
     }
 
 
+def _new_document(experiment: Experiment, planned: Plan) -> schemas.Experiment:
+    """Of one that nobody has begun to train: everything about it is known without asking."""
+    total = planned.num_runs
+    return _document(experiment, repository.Progress(total, epochs_total=total * planned.num_epochs), [])
+
+
 def experiment_documents(session: Session, experiments: Sequence[Experiment]) -> list[schemas.Experiment]:
     """Experiments as they are answered."""
     progress = repository.progress_of(session, experiments)
     numerics = repository.distinct_numerics(session, experiments)
-    return [
-        schemas.Experiment(
-            id=experiment.id, name=experiment.name, state=ExperimentState(experiment.state), spec=experiment.spec,
-            progress=_progress(experiment, progress.get(experiment.id, repository.Progress())),
-            created_at=experiment.created_at, started_at=experiment.started_at, finished_at=experiment.finished_at,
-            provenance=schemas.Provenance.model_validate(
-                {**experiment.provenance, "numerics": numerics[experiment.id]}
-            ),
-            error=experiment.error,
-        )
-        for experiment in experiments
-    ]  # fmt: skip
+    return [_document(each, progress.get(each.id, repository.Progress()), numerics[each.id]) for each in experiments]
+
+
+def _document(
+    experiment: Experiment, progress: repository.Progress, numerics: Sequence[Mapping[str, Any]]
+) -> schemas.Experiment:
+    return schemas.Experiment(
+        id=experiment.id, name=experiment.name, state=ExperimentState(experiment.state), spec=experiment.spec,
+        progress=_progress(experiment, progress),
+        created_at=experiment.created_at, started_at=experiment.started_at, finished_at=experiment.finished_at,
+        provenance=schemas.Provenance.model_validate({**experiment.provenance, "numerics": numerics}),
+        error=experiment.error,
+    )  # fmt: skip
 
 
 def _progress(experiment: Experiment, progress: repository.Progress) -> schemas.Progress:
-    return schemas.Progress(**asdict(progress), eta_s=_seconds_left(experiment, progress))
+    return schemas.Progress(**vars(progress), eta_s=_seconds_left(experiment, progress))
 
 
 def _seconds_left(experiment: Experiment, progress: repository.Progress) -> float | None:
@@ -207,12 +214,13 @@ def cancel(database: Database, experiment_id: str, *, owner: str) -> schemas.Exp
     return document
 
 
-def resume(database: Database, experiment_id: str, *, owner: str) -> schemas.Experiment:
+def resume(database: Database, experiment_id: str, *, owner: str, max_waiting: int) -> schemas.Experiment:
     """Queue the unfinished jobs again.
 
-    Raises: NotFoundError; ConflictError: nothing to resume.
+    Raises: NotFoundError; ConflictError: nothing to resume; TooManyRequestsError: `max_waiting` wait already.
     """
     with database.write() as session:
+        _check_queue(session, owner, max_waiting)
         experiment = lifecycle.resume_experiment(session, experiment_id, owner=owner)
         session.flush()
         return experiment_documents(session, [experiment])[0]

@@ -7,6 +7,8 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psycopg
 import pytest
+from hypothesis import Phase
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
 
 from shared.settings import Settings
@@ -28,6 +32,36 @@ REDIS_URL = os.environ.get("ACTROBUST_TEST_REDIS_URL", "redis://127.0.0.1:6379/9
 DATASETS_DIR = os.environ.get("ACTROBUST_TEST_DATASETS_DIR", str(Path(__file__).parents[2] / "shared" / "data"))
 REQUIRE_SERVICES = os.environ.get("ACTROBUST_TEST_REQUIRE_SERVICES") == "1"
 CONNECT_TIMEOUT_S = 3
+# Which of several test processes this is, from 0.
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+COMPILED_DIR = "ACTROBUST_TEST_COMPILED_DIR"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for all test processes of a run: what one of them compiled, the others find."""
+    if COMPILED_DIR not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="actrobust-compiled-")
+        os.environ[COMPILED_DIR] = folder.name
+        config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_finish() -> None:
+    """As in a training process: several threads for networks this small only wait for each other."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def redis_database(nth: int) -> str:
+    """The URL of one of the two databases, 0 or 1, that belong to this test process: they are counted down."""
+    url = make_url(REDIS_URL)
+    number = int(url.database or 0) - 2 * PROCESS - nth
+    if number < 0:
+        absent(f"{PROCESS + 1} test processes need as many pairs of databases, {REDIS_URL} and those before it")
+    return url.set(database=str(number)).render_as_string(hide_password=False)
+
+
+# For `pytest --hypothesis-profile unshrunk`: a failure is told at once, as it was found.
+hypothesis_settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 
 
 def absent(reason: str) -> NoReturn:
@@ -137,14 +171,21 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """An emptied database of a Redis or Valkey server; tests that use it carry the marker `redis`."""
+    with emptied(redis_database(0)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def emptied(url: str) -> Iterator[str]:
+    """A Redis database, empty before and after."""
     import redis
 
-    with redis.Redis.from_url(REDIS_URL, socket_connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with redis.Redis.from_url(url, socket_connect_timeout=CONNECT_TIMEOUT_S) as connection:
         try:
             connection.flushdb()
         except redis.RedisError as error:
-            absent(f"Redis cannot be used at {REDIS_URL}: {error}")
-        yield REDIS_URL
+            absent(f"Redis cannot be used at {url}: {error}")
+        yield url
         connection.flushdb()
 
 

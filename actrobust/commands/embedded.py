@@ -189,7 +189,7 @@ def _spawn(command: list[str], log: Path) -> subprocess.Popen[str]:
     # Loopback on any port, whatever is set for a service that is meant to stay.
     environment = {**os.environ, **own_environment(), "ACTROBUST_HOST": "127.0.0.1"}
     with file:
-        return subprocess.Popen(  # noqa: S603 (the command is ours)
+        return subprocess.Popen(  # noqa: S603 (the command is ours) # nosec B603
             tethered(command, death_signal=signal.SIGTERM),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

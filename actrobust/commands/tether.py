@@ -20,7 +20,7 @@ def main() -> None:
         # The parent may have died before the request; nobody would ever tell us.
         if os.getppid() != int(parent_pid):
             sys.exit(1)
-    os.execv(command[0], command)  # noqa: S606 (the command is ours)
+    os.execv(command[0], command)  # noqa: S606 (the command is ours) # nosec B606
 
 
 if __name__ == "__main__":

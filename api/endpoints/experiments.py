@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
@@ -18,6 +19,8 @@ from shared.catalog.base import suggestion
 from shared.catalog.datasets import DATASETS
 from shared.store import lifecycle, repository
 from shared.store.states import ExperimentState
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -64,7 +67,7 @@ class ListQuery(pages.PageQuery):
         )
 
 
-def _posted(owner: Owner, body: Body, idempotency_key: IdempotencyKey = None) -> service.Posted:
+async def _posted(owner: Owner, body: Body, idempotency_key: IdempotencyKey = None) -> service.Posted:
     return service.Posted(owner, body, idempotency_key)
 
 
@@ -99,18 +102,20 @@ def create_experiment(
     answer = service.earlier_answer(parts.database, posted)
     if answer is None:
         checked = service.check(document, parts.settings)
+        parts.rate_limit.count_runs(posted.owner, checked.plan.num_runs)
         most = parts.settings.max_waiting_experiments
         answer = service.create(parts.database, checked, posted, max_waiting=most)
+        log.info("experiment posted", experiment=answer.experiment_id, owner=posted.owner)
         parts.bell.ring()
     location = f"{request.scope.get('root_path', '')}/experiments/{answer.experiment_id}"
     return Response(answer.body, answer.status, headers={"Location": location}, media_type="application/json")
 
 
 @router.get(
-    "", summary="List experiments", response_model_exclude_unset=True,
+    "", summary="List experiments", response_model=schemas.Experiments,
     responses={200: {"description": "A page of experiments."}, **problems(422)},
 )  # fmt: skip
-def list_experiments(parts: TheParts, owner: Owner, query: Annotated[ListQuery, Query()]) -> schemas.Experiments:
+def list_experiments(parts: TheParts, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
     """A page of experiments, the newest first unless told otherwise.
 
     Experiments that are posted meanwhile neither repeat nor hide others on later pages.
@@ -124,10 +129,11 @@ def list_experiments(parts: TheParts, owner: Owner, query: Annotated[ListQuery, 
         )  # fmt: skip
         shown, more = pages.split(found, query.page_size)
         documents = service.experiment_documents(session, shown)
-    if not more:
-        return schemas.Experiments(items=documents)
-    token = TOKENS.write((shown[-1].created_at, UUID(shown[-1].id)), listing=listing)
-    return schemas.Experiments(items=documents, next_page_token=token)
+    page = schemas.Experiments(items=documents)
+    if more:
+        page.next_page_token = TOKENS.write((shown[-1].created_at, UUID(shown[-1].id)), listing=listing)
+    # As it is: FastAPI would take the documents apart and check every one again.
+    return Response(page.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
 @router.get(
@@ -183,7 +189,8 @@ def cancel_experiment(
 )  # fmt: skip
 def resume_experiment(parts: TheParts, owner: Owner, experiment_id: ExperimentId) -> schemas.Experiment:
     """Queue the unfinished jobs of a failed or cancelled experiment again; they go on from their checkpoints."""
-    document = service.resume(parts.database, experiment_id, owner=owner)
+    most = parts.settings.max_waiting_experiments
+    document = service.resume(parts.database, experiment_id, owner=owner, max_waiting=most)
     parts.bell.ring()
     return document
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, literal, select, union_all, update
 from sqlalchemy.orm import Session
 
 from shared.settings import Settings
 from shared.store.db import Database
-from shared.store.rows import changed_rows
-from shared.store.states import LEASED_JOB, JobState
+from shared.store.rows import changed_rows, unindexed
+from shared.store.states import LEASED_JOB, WAITING_JOB, JobState
 from shared.store.tables import Job, Worker
 from shared.store.types import ago, now
 
@@ -73,7 +73,12 @@ def dispatch(database: Database, settings: Settings) -> int:
     A broker that is away is logged and otherwise ignored: the jobs stay pending.
     """
     with database.write() as session:
-        jobs = [job for device in QUEUES for take in (_take_pending, _take_unanswered) for job in take(session, device)]
+        jobs = [
+            job
+            for device in _devices_asked_for(session)
+            for take in (_take_pending, _take_unanswered)
+            for job in take(session, device)
+        ]
     for position, (job_id, device) in enumerate(jobs):
         try:
             _ring(settings, job_id, device)
@@ -84,9 +89,21 @@ def dispatch(database: Database, settings: Settings) -> int:
     return len(jobs)
 
 
+def _devices_asked_for(session: Session) -> list[str]:
+    """The kinds of job of which any waits: most services never see one that asks for a GPU."""
+    waiting = (
+        select(literal(device)).where(
+            select(Job.id).where(Job.state.in_(WAITING_JOB), Job.device == device).limit(1).exists()
+        )
+        for device in QUEUES
+    )
+    return list(session.scalars(union_all(*waiting)))
+
+
 def _ring(settings: Settings, job_id: str, device: str) -> None:
     app = celery_app(settings.effective_broker_url)
-    app.send_task(TRAIN_TASK, args=[job_id], queue=QUEUES[device], retry=False, ignore_result=True)
+    # Celery's own lines about a message shall name the job.
+    app.send_task(TRAIN_TASK, args=[job_id], task_id=job_id, queue=QUEUES[device], retry=False, ignore_result=True)
 
 
 def _workers_for(device: str) -> Select[str]:
@@ -127,9 +144,11 @@ def _take_unanswered(session: Session, device: str) -> list[tuple[str, str]]:
 
 def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tuple[str, str]]:
     job_ids = list(session.scalars(query))
+    if not job_ids:
+        return []
     statement = (
         update(Job)
-        .where(Job.id.in_(job_ids), Job.state == state)
+        .where(Job.id.in_(job_ids), unindexed(Job.state) == state)
         .values(state=JobState.DISPATCHED, dispatched_at=now())
         .returning(Job.id, Job.device)
     )
@@ -139,7 +158,7 @@ def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tupl
 
 def _put_back(database: Database, job_ids: list[str]) -> None:
     with database.write() as session:
-        statement = update(Job).where(Job.id.in_(job_ids), Job.state == JobState.DISPATCHED)
+        statement = update(Job).where(Job.id.in_(job_ids), unindexed(Job.state) == JobState.DISPATCHED)
         changed_rows(session, statement.values(state=JobState.PENDING, dispatched_at=None))
 
 

@@ -43,8 +43,10 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"
 
 
+OPEN_EXPERIMENT = (ExperimentState.QUEUED, ExperimentState.RUNNING, ExperimentState.CANCELLING)
 FINISHED_EXPERIMENT = (ExperimentState.SUCCEEDED, ExperimentState.FAILED, ExperimentState.CANCELLED)
 RESUMABLE_EXPERIMENT = (ExperimentState.FAILED, ExperimentState.CANCELLED)
 WAITING_JOB = (JobState.PENDING, JobState.DISPATCHED)
 LEASED_JOB = (JobState.RUNNING, JobState.CANCELLING)
+OPEN_JOB = (*WAITING_JOB, *LEASED_JOB)
 FINISHED_JOB = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)

@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.store.types import Id, Timestamp, new_id
+
+_IS_DELETED = text("deleted_at IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -46,10 +48,16 @@ class Experiment(Base):
 
     __table_args__ = (
         Index(None, "owner", "created_at", "id"),
-        Index(None, "owner", "state", "created_at"),
-        Index(None, "owner", "dataset", "created_at"),
-        Index(None, "state"),
-        Index(None, "deleted_at"),
+        Index(None, "owner", "state", "created_at", "id"),
+        Index(None, "owner", "dataset", "created_at", "id"),
+        Index(None, "state", "id"),
+        # Of what is to be purged only: SQLite has no other index for "is not null".
+        Index(
+            None,
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
 
@@ -76,7 +84,7 @@ class Job(Base):
     numerics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (
-        Index(None, "experiment_id", "id"),
+        Index(None, "experiment_id", "activation", "activation_kind"),
         Index(None, "state", "device", "id"),
         Index(None, "state", "claimed_at"),
     )
@@ -143,7 +151,7 @@ class IdempotencyKey(Base):
 
 
 class Worker(Base):
-    """A worker that is alive as long as its heartbeat is young; `slots` are its training processes."""
+    """A process that is alive as long as its heartbeat is young: one that trains, or a reconciler with no slots."""
 
     __tablename__ = "workers"
 

@@ -8,6 +8,7 @@ import uuid_utils
 from sqlalchemy import DateTime, Dialect, LargeBinary, Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator
 
 
@@ -55,7 +56,9 @@ class ago(FunctionElement[datetime]):  # noqa: N801 (reads as the SQL function t
     """The database's clock, some seconds back: leases are judged by one clock, not by each worker's own."""
 
     type = Timestamp()
-    inherit_cache = False
+    # Statements that hold the clock are compiled once in the life of a process, like all others.
+    _traverse_internals = [("seconds", InternalTraversal.dp_plain_obj)]
+    inherit_cache = True
 
     def __init__(self, seconds: float) -> None:
         self.seconds = float(seconds)

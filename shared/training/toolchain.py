@@ -143,7 +143,7 @@ _failed: dict[Path, str] = {}
 
 def _run(command: Sequence[str], source: str) -> None:
     """Compile; a compiler that takes too long is ended with all that it started."""
-    with subprocess.Popen(  # noqa: S603 (a compiler that the operator installed, on our own code)
+    with subprocess.Popen(  # noqa: S603 (a compiler that the operator installed, on our own code) # nosec B603
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as process:  # fmt: skip
@@ -165,7 +165,7 @@ def native_sources() -> str:
 @cache
 def _version(compiler: tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 (as above)
+        done = subprocess.run(  # noqa: S603 (as above) # nosec B603
             [*compiler, "--version"], capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,9 @@ def test_foreseeable_errors_are_one_line_and_exit_code_1(arguments: tuple[str, .
         ("DATABASE_URL", "postgresql://user:secret@127.0.0.1:9/x", "the database failed"),
         ("DATABASE_URL", "secret", "ACTROBUST_DATABASE_URL names no database"),
         ("BROKER_URL", "redis://:secret@127.0.0.1:9/0", "the broker does not answer"),
-        ("BROKER_URL", "secret", "the broker does not answer"),
+        ("BROKER_URL", "secret", "ACTROBUST_BROKER_URL names no broker"),
+        ("BROKER_URL", "redis://:secret/x@127.0.0.1:9/0", "ACTROBUST_BROKER_URL names no broker"),
+        ("DATABASE_URL", "postgresql://user:x@secret@127.0.0.1:9/x", "ACTROBUST_DATABASE_URL names no database"),
         ("LEASE_TTL_S", "secret", "ACTROBUST_LEASE_TTL_S"),
     ],
 )
@@ -209,6 +212,15 @@ def test_a_worker_that_finds_no_database_or_broker_says_so_in_a_line(
     assert "secret" not in done.stderr
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Where the tests run in the background, their shell has Ctrl-C ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_detaches_and_says_how_to_come_back(tiny_service: TinyService) -> None:
     tiny_service.answer = Experiment("running")
     process = subprocess.Popen(

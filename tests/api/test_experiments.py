@@ -2,13 +2,16 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from api.background import Bell
 from shared.store import queue
 from shared.store.db import Database
-from shared.store.tables import Experiment
+from shared.store.tables import Experiment, Job
 from tests.api.support import NUMERICS, claim, jobs_of, post, problem, train
 
+NOBODY = str(uuid.UUID(int=7))
 METHODS = (
     ("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("POST", "/resume"), ("GET", "/runs"), ("GET", "/metrics"),
     ("GET", "/metrics?format=csv"), ("GET", "/robustness"),
@@ -16,7 +19,7 @@ METHODS = (
 
 
 @pytest.mark.parametrize(("method", "path"), METHODS)
-@pytest.mark.parametrize("experiment_id", [str(uuid.uuid4()), "nonsense", "0", "%00", "..%2Fexperiments", "a" * 5000])
+@pytest.mark.parametrize("experiment_id", [NOBODY, "nonsense", "0", "%00", "..%2Fexperiments", "a" * 5000])
 def test_an_id_that_nothing_has_is_not_found(
     sqlite_client: TestClient, method: str, path: str, experiment_id: str
 ) -> None:
@@ -164,6 +167,22 @@ def test_a_cancelled_experiment_can_be_resumed(client: TestClient, database: Dat
     assert (response.status_code, response.json()["state"]) == (202, "queued")
     assert response.json()["finished_at"] is None
     assert response.json()["progress"]["runs_finished"] == finished
+
+
+def test_workers_are_rung_for_once_everybody_can_see_that_jobs_wait_again(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/experiments/{post(client)['id']}"
+    client.post(f"{path}/cancel")
+    seen: list[list[str]] = []
+
+    def look(_bell: Bell) -> None:
+        with database.read() as session:
+            seen.append(list(session.scalars(select(Job.state))))
+
+    monkeypatch.setattr(Bell, "ring", look)
+    assert client.post(f"{path}/resume").status_code == 202
+    assert seen == [["pending", "pending"]]
 
 
 @pytest.mark.parametrize("is_finished", [False, True])

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from api import examples
 from api.app import create_app
+from api.background import Bell
 from shared.store.db import Database
 from shared.store.tables import Experiment, Job, Run
 from tests.api.conftest import SettingsFor
@@ -264,6 +265,20 @@ def test_an_operators_bounds_are_kept(sqlite_url: str, settings_for: SettingsFor
             "/num_seeds", "/training/epochs", "/training/epochs", "/architecture",
         ]  # fmt: skip
         assert all("at most" in fault["detail"] for fault in found)
+
+
+def test_workers_are_rung_for_once_everybody_can_see_the_experiment(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def look(_bell: Bell) -> None:
+        with database.read() as session:
+            seen.append(list(session.scalars(select(Experiment.id))))
+
+    monkeypatch.setattr(Bell, "ring", look)
+    experiment_id = post(client)["id"]
+    assert seen == [[experiment_id]]
 
 
 def test_a_failure_half_way_leaves_nothing_behind(

@@ -4,8 +4,8 @@ from contextlib import ExitStack, contextmanager
 import httpx2
 import pytest
 
-from tests.conftest import REDIS_URL, PostgresServer
-from tests.e2e.services import broker_of_our_own, command, environment, url_printed_by
+from tests.conftest import PostgresServer, emptied, redis_database
+from tests.e2e.services import command, environment, url_printed_by
 
 
 @pytest.fixture(
@@ -23,7 +23,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             env = environment(
                 folder / "data",
                 ACTROBUST_DATABASE_URL=stack.enter_context(_database(request.getfixturevalue("postgres_server"))),
-                ACTROBUST_BROKER_URL=broker_of_our_own(REDIS_URL),
+                # Not the one that other tests empty whenever they like.
+                ACTROBUST_BROKER_URL=stack.enter_context(emptied(redis_database(1))),
             )
             with command("db", "upgrade", env=env, log=log) as upgrade:
                 assert upgrade.wait(60) == 0, log.read_text()

@@ -14,9 +14,6 @@ from typing import Any
 
 import httpx2
 import psutil
-import redis
-
-from tests.conftest import absent
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -104,27 +101,15 @@ def training_processes() -> list[psutil.Process]:
     return found
 
 
-def wait_for(http: httpx2.Client, experiment_id: str, *states: str, timeout_s: float = 90.0) -> dict[str, Any]:
-    """Poll an experiment until it is in one of the states."""
-    deadline = time.monotonic() + timeout_s
+def wait_for(http: httpx2.Client, experiment_id: str, *states: str, patience_s: float = 60.0) -> dict[str, Any]:
+    """Poll an experiment until it is in one of the states; one at which nothing moves for so long has failed."""
+    seen, deadline = None, 0.0
     while True:
         experiment: dict[str, Any] = http.get(f"/experiments/{experiment_id}").json()
         if experiment["state"] in states:
             return experiment
+        now = (experiment["state"], experiment["progress"]["epochs_done"], experiment["progress"]["runs_finished"])
+        if now != seen:
+            seen, deadline = now, time.monotonic() + patience_s
         assert time.monotonic() < deadline, f"still {experiment['state']}: {experiment['progress']}"
         time.sleep(0.1)
-
-
-def broker_of_our_own(redis_url: str) -> str:
-    """The same server's next database, emptied: other tests empty theirs whenever they like.
-
-    Skips, or fails where services are required, when the server is absent.
-    """
-    base, _, number = redis_url.rpartition("/")
-    url = f"{base}/{int(number) - 1}"
-    with redis.Redis.from_url(url, socket_connect_timeout=3) as connection:
-        try:
-            connection.flushdb()
-        except redis.RedisError as error:
-            absent(f"Redis cannot be used at {url}: {error}")
-    return url

@@ -15,6 +15,7 @@ from shared.store.tables import Job
 from shared.store.types import new_id
 from tests.shared.store.experiments import (
     TTL_S,
+    cancel,
     claim,
     commit,
     everything,
@@ -22,6 +23,7 @@ from tests.shared.store.experiments import (
     fail,
     job,
     lose,
+    num_rows,
     post_jobs,
     rows,
     runs,
@@ -242,6 +244,22 @@ def test_a_cancelled_job_takes_no_more_writes(database: Database) -> None:
     with database.write() as session:
         lifecycle.start_cancelling(session, experiment_id, owner=LOCAL_OWNER)
     assert_takes_no_writes(database, lease)
+
+
+def test_who_wakes_up_after_its_experiment_was_purged_writes_nothing(database: Database) -> None:
+    experiment_id, (job_id,) = post_jobs(database, "relu")
+    lease = claim(database, job_id)
+    measured = rows(database, lease, 1)
+    cancel(database, experiment_id)
+    silence(database, job_id, claimed_s=TTL_S + 1, heartbeat_s=TTL_S + 1)
+    assert take_back(database, job_id)
+    with database.write() as session:
+        lifecycle.mark_deleted(session, experiment_id, owner=LOCAL_OWNER)
+        assert lifecycle.purge_some(session, experiment_id)
+    for write in WRITES:
+        with pytest.raises(LeaseLostError), database.write() as session:
+            write(session, lease, measured)
+    assert set(num_rows(database).values()) == {0}
 
 
 def test_an_old_token_confirms_no_cancellation(database: Database) -> None:

@@ -1,6 +1,6 @@
 """Populations of tiny networks, trained to the end."""
 
-import tempfile
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +10,10 @@ from shared.spec import ExperimentSpec
 from shared.training.engine import Engines
 from shared.training.population import EpochRecord, Member, Population
 from shared.training.toolchain import Toolchain
+from tests.conftest import COMPILED_DIR
 
 NO_COMPILER = "needs a C++ compiler"
-# One for all tests of a run: what one of them compiled, the others find.
-_COMPILED = tempfile.TemporaryDirectory(prefix="actrobust-compiled-")
-ENGINES = Engines(toolchain=Toolchain(Path(_COMPILED.name)), datasets_dir=Path("nowhere"))
+ENGINES = Engines(toolchain=Toolchain(Path(os.environ[COMPILED_DIR])), datasets_dir=Path("nowhere"))
 needs_compiler = pytest.mark.skipif(ENGINES.toolchain.compiler is None, reason=NO_COMPILER)
 
 

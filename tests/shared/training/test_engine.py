@@ -55,23 +55,20 @@ def test_numerics_are_decided_alike_for_equal_specs(tmp_path: Path) -> None:
 
 
 @needs_compiler
-def test_an_experiment_that_takes_a_while_is_compiled_without_being_asked(tmp_path: Path) -> None:
-    assert decided(STUDY, on=engines(tmp_path))["engine"] == "compiled"
-
-
-@needs_compiler
-def test_networks_that_fit_no_cache_are_left_to_pytorch_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_networks_that_fit_no_cache_are_left_to_pytorch_unless_asked_otherwise() -> None:
     wide = {"preset": "glorot-shapeset", "activations": ["tanh"]}
-    assert decided(resolve(wide), on=engines(tmp_path))["engine"] == "serial"
-    assert decided(resolve({**wide, "training": {"engine": "compiled"}}), on=engines(tmp_path))["engine"] == "compiled"
+    assert decided(resolve({**wide, "training": {"engine": "compiled"}}))["engine"] == "compiled"
+    assert decided(resolve(wide))["engine"] == "serial", "though the code is there"
 
 
 @needs_compiler
-def test_a_small_experiment_is_compiled_only_where_the_code_is_there_already(tmp_path: Path) -> None:
+def test_an_experiment_that_takes_a_while_is_compiled_unasked_and_a_small_one_where_the_code_is_there_already(
+    tmp_path: Path,
+) -> None:
     here, spec = engines(tmp_path), tiny(activations=["tanh"])
     assert decided(spec, on=here)["engine"] == "serial"
     assert not list(tmp_path.iterdir())
-    decided(STUDY, on=here)
+    assert decided(STUDY, on=here)["engine"] == "compiled"
     assert decided(spec, on=here)["engine"] == "compiled"
 
 

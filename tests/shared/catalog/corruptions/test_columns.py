@@ -41,7 +41,7 @@ def test_noise_hits_only_what_it_is_told_to(kind: str) -> None:
         ({"kind": "heavy_tail"}, stats.t(2, scale=0.5)),
         ({"kind": "heavy_tail", "df": 5.0, "scale": 2.0}, stats.t(5, scale=2.0)),
     ],
-    ids=str,
+    ids=["gaussian", "wider gaussian", "heavy tail", "lighter and wider tail"],
 )
 def test_noise_has_its_distribution_on_every_column_by_itself(corruption: dict[str, Any], distribution: Any) -> None:
     on_inputs, on_targets = noise_of(make(CORRUPTIONS, **corruption))
