@@ -3,12 +3,14 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+MINUTES ?= 20
+SEED ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check audit mutants bench load
+.PHONY: help install demo test soak up check audit mutants bench load
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,9 +26,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## compare seven activations on generated data, here and now, and print the table
 	ACTROBUST_DATABASE_URL= ACTROBUST_BROKER_URL= $(BIN)/actrobust run harrison-multivariate --watch --data-dir .demo
 
-# Dozens of the tests start our own command; it starts sooner where Python may keep the bytecode of our modules.
+# A hundred processes of ours are started; each compiles our modules anew unless Python may keep their bytecode.
 test: install ## run all tests, on every core; those whose server or data is absent skip with the reason
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+soak: install ## kill, stop and starve real processes for MINUTES=20 on every database; SEED=n replays a schedule
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 up: install ## run the whole service in the foreground: API, worker, reconciler, broker, SQLite
 	$(BIN)/actrobust serve

@@ -185,6 +185,10 @@ class Client:
         """One preset, resolved."""
         return self._json("GET", f"/presets/{_segment(name)}")
 
+    def workers(self) -> list[Json]:
+        """The workers that are alive: device, state, last heartbeat, and what they train if that is the caller's."""
+        return list(self._json("GET", "/workers")["items"])
+
     def healthz(self) -> Json:
         """Whether the API process is alive."""
         return self._json("GET", "/healthz")

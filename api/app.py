@@ -12,10 +12,11 @@ from api.answers import AnswerCache
 from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
-from api.endpoints import catalog, experiments, health, metrics, robustness, runs
+from api.endpoints import catalog, experiments, health, metrics, prometheus, robustness, runs, workers
 from api.errors import register_handlers
 from api.middleware import DOCS_FILES, add_middleware
 from api.openapi import complete_openapi, problems
+from api.prometheus import ServiceFigures, new_registry
 from api.rates import RateLimit
 from api.service import version
 from shared.logging import configure_logging
@@ -42,7 +43,7 @@ TAGS = [
     {"name": "experiments", "description": "Post, follow, cancel, resume and delete experiments."},
     {"name": "results", "description": "What came of them, from every epoch's numbers to the comparison."},
     {"name": "catalog", "description": "What a spec may name."},
-    {"name": "health", "description": "For load balancers and people in doubt."},
+    {"name": "health", "description": "For load balancers, Prometheus and people in doubt."},
 ]
 
 
@@ -56,12 +57,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id, static_url=DOCS_FILES,
         swagger_ui_parameters={"validatorUrl": None},  # it would send the document to a foreign host
     )  # fmt: skip
-    for endpoints in (experiments, runs, metrics, robustness, catalog):
+    for endpoints in (experiments, runs, metrics, robustness, catalog, workers, prometheus):
         app.include_router(endpoints.router, dependencies=[Authenticated], responses=problems(401, 429))
     app.include_router(health.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     register_handlers(app)
-    add_middleware(app, settings)
+    app.state.registry, durations = new_registry()
+    add_middleware(app, settings, durations)
     app.openapi = complete_openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -72,9 +74,12 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.effective_database_url)
         app.state.parts = parts = Parts(
             settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache(),
-            RateLimit(settings.max_requests_per_minute),
+            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs),
         )  # fmt: skip
+        figures = ServiceFigures(parts)
+        app.state.registry.register(figures)
         yield
+        app.state.registry.unregister(figures)
         parts.bell.close()
         database.close()
 

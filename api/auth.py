@@ -31,6 +31,7 @@ def _owner(
     except InvalidKeyError:
         parts.rate_limit.count_failure(request.client.host if request.client else "unknown")
         raise
+    request.state.owner = owner  # for the access log
     parts.rate_limit.count_request(owner)
     return owner
 

@@ -58,6 +58,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.NotFoundError: NOT_FOUND,
     errors.ConflictError: Kind(409, "conflict", "The request does not fit the present state"),
     errors.ServiceUnavailableError: UNAVAILABLE,
+    errors.OutdatedSchemaError: Kind(503, "outdated-schema", "The database's tables are out of date"),
     NoFreeConnectionError: UNAVAILABLE,
 }
 
@@ -120,6 +121,8 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, errors.TooManyRequestsError):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.ServiceUnavailableError):
+        return {"Retry-After": str(RETRY_AFTER_S)}
     return {}
 
 

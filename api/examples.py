@@ -177,6 +177,21 @@ CATALOG: dict[str, Any] = {
     "losses": [], "presets": [PRESET_SUMMARY],
 }  # fmt: skip
 
+WORKER: dict[str, Any] = {
+    "id": "7f1c2e9a4b60", "device": "cpu", "slots": 1, "started_at": "2026-01-15T19:58:40.120377Z",
+    "heartbeat_at": "2026-01-15T20:04:20.733015Z", "state": "busy",
+    "job": {"id": "0199c2f0-7d3a-7c1e-9b52-3f6f1f0a5c12", "experiment_id": ID, "activation": "relu"},
+}  # fmt: skip
+
+PROMETHEUS = """# HELP actrobust_queue_depth Jobs that wait, by what they ask for.
+# TYPE actrobust_queue_depth gauge
+actrobust_queue_depth{device="any"} 12.0
+actrobust_queue_depth{device="cuda"} 0.0
+# HELP actrobust_epochs_trained_total Epochs of single networks.
+# TYPE actrobust_epochs_trained_total counter
+actrobust_epochs_trained_total 151200.0
+"""
+
 # By operation and status.
 ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("create_experiment", "200"): PLAN,
@@ -192,6 +207,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("get_catalog", "200"): CATALOG,
     ("list_presets", "200"): {"items": [PRESET_SUMMARY]},
     ("get_preset", "200"): PRESET,
+    ("list_workers", "200"): {"items": [WORKER]},
     ("get_health", "200"): {"status": "ok"},
     ("get_readiness", "200"): {"status": "ok"},
 }

@@ -9,6 +9,8 @@ from api.errors import Kind, problem
 from shared.hosts import is_loopback
 from shared.settings import Settings
 
+# What a page on another port of this machine sends is `same-site`.
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MISDIRECTED = Kind(421, "unknown-host", "This name is not ours")
 CROSS_SITE = Kind(403, "cross-site", "Another site's page asked for this")
@@ -41,7 +43,7 @@ class Guard:
     def _refusal(self, request: Request) -> tuple[Kind, str] | None:
         if self._names is not None and not _is_known(_host(request), self._names):
             return MISDIRECTED, "this service does not answer under this name; ACTROBUST_ALLOWED_HOSTS may list it"
-        if request.method not in SAFE_METHODS and request.headers.get("sec-fetch-site") == "cross-site":
+        if request.method not in SAFE_METHODS and request.headers.get("sec-fetch-site") in FOREIGN_SITES:
             return CROSS_SITE, "pages of other sites may not change anything here"
         return None
 

@@ -8,10 +8,12 @@ import structlog
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from fastapi import FastAPI
 from fastapi.requests import Request
+from prometheus_client import Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import Access
 from api.errors import internal_error
 from api.guard import Guard
 from shared.settings import Settings
@@ -29,10 +31,11 @@ DOCS_CSP = (
 )
 
 
-def add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Request ids around everything, then headers and the last resort for errors, then the guard."""
+def add_middleware(app: FastAPI, settings: Settings, durations: Histogram) -> None:
+    """Request ids around everything, then the access log, headers and the last resort for errors, and the guard."""
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Envelope)
+    app.add_middleware(Access, durations=durations)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID", validator=_is_request_id)
 
 

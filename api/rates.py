@@ -10,19 +10,28 @@ from shared.errors import TooManyRequestsError
 
 # Nobody can guess a key; this only keeps those who try from keeping the database busy.
 MOST_FAILURES_PER_MINUTE = 60
+# A small request may ask for thousands of rows; each takes a tenth of a millisecond to write.
+MOST_RUNS_PER_MINUTE = 100_000
 
 
 class RateLimit:
-    """Counts the requests of each owner and the failed attempts to get in from each address, over the last minute."""
+    """Counts each owner's requests and runs, and each address's failed attempts to get in, over the last minute."""
 
-    def __init__(self, requests_per_minute: int) -> None:
+    def __init__(self, requests_per_minute: int, *, most_runs: int) -> None:
         self._requests = RateLimitItemPerMinute(requests_per_minute)
+        self._runs = RateLimitItemPerMinute(max(MOST_RUNS_PER_MINUTE, most_runs))
         self._failures = RateLimitItemPerMinute(MOST_FAILURES_PER_MINUTE)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count_request(self, owner: str) -> None:
         """Raises: TooManyRequestsError: that was one too many."""
         self._count(self._requests, "owner", owner)
+
+    def count_runs(self, owner: str, num_runs: int) -> None:
+        """Raises: TooManyRequestsError: so many more runs are too many."""
+        if not self._limiter.hit(self._runs, "runs", owner, cost=num_runs):
+            detail = f"{num_runs} more runs would be over {self._runs.amount} posted within a minute; wait for the next"
+            raise TooManyRequestsError(detail, retry_after_s=60)
 
     def count_failure(self, address: str) -> None:
         """Raises: TooManyRequestsError: that was one too many."""

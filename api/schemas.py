@@ -218,6 +218,32 @@ class Catalog(Document):
     presets: list[PresetSummary]
 
 
+class WorkerJob(Document):
+    """What a worker trains."""
+
+    id: str = Field(json_schema_extra={"format": "uuid"})
+    experiment_id: str = Field(json_schema_extra={"format": "uuid"})
+    activation: str = Field(description="The activation's label.")
+
+
+class Worker(Document):
+    """A training process that is alive."""
+
+    id: str = Field(description="Tells workers apart; it changes when one is started again.")
+    device: str = Field(description="`cpu`, or `cuda`: also takes the jobs that ask for a GPU.")
+    slots: int = Field(description="Jobs that it trains at a time.")
+    started_at: datetime
+    heartbeat_at: datetime = Field(description="When it was last heard of.")
+    state: Literal["busy", "idle"]
+    job: WorkerJob | None = Field(description="What it trains; null when that is nothing, or another owner's.")
+
+
+class Workers(Document):
+    """All workers that are alive."""
+
+    items: list[Worker]
+
+
 class Alive(Document):
     """The process answers."""
 
@@ -228,7 +254,7 @@ class Readiness(Document):
     """Whether experiments are taken, and whether they start at once."""
 
     status: Literal["ok", "degraded"]
-    reason: str = Field("", description="What is away; absent when nothing is.")
+    reason: str = Field("", description="What is away or wrong, joined by semicolons; absent when nothing is.")
 
 
 class Fault(Document):

@@ -214,12 +214,13 @@ def cancel(database: Database, experiment_id: str, *, owner: str) -> schemas.Exp
     return document
 
 
-def resume(database: Database, experiment_id: str, *, owner: str) -> schemas.Experiment:
+def resume(database: Database, experiment_id: str, *, owner: str, max_waiting: int) -> schemas.Experiment:
     """Queue the unfinished jobs again.
 
-    Raises: NotFoundError; ConflictError: nothing to resume.
+    Raises: NotFoundError; ConflictError: nothing to resume; TooManyRequestsError: `max_waiting` wait already.
     """
     with database.write() as session:
+        _check_queue(session, owner, max_waiting)
         experiment = lifecycle.resume_experiment(session, experiment_id, owner=owner)
         session.flush()
         return experiment_documents(session, [experiment])[0]

@@ -65,6 +65,10 @@ class ServiceUnavailableError(ActrobustError):
     """A part the service needs, such as the database, does not answer."""
 
 
+class OutdatedSchemaError(ServiceUnavailableError):
+    """The database's tables are older than this code; the message holds the command that mends it."""
+
+
 class LeaseLostError(ActrobustError):
     """The job belongs to somebody else now, or was cancelled: stop training, write nothing."""
 

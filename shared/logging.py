@@ -5,7 +5,9 @@ import sys
 from typing import Protocol
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from shared.redaction import redact
 
 # uvicorn brings handlers of its own; without them its lines have the same shape as ours.
 SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -46,6 +48,7 @@ def configure_logging(settings: LoggingSettings) -> None:
     root = logging.getLogger()
     root.handlers = [*(old for old in root.handlers if not isinstance(old, _OurHandler)), handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(capture=True)
     for name in SERVER_LOGGERS:
         server = logging.getLogger(name)
         if server.handlers:  # without any it was silenced on purpose
@@ -68,5 +71,9 @@ def _formatter(shared: list[Processor], *, as_json: bool) -> logging.Formatter:
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _without_secrets],
     )
+
+
+def _without_secrets(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
+    return redact(str(line))

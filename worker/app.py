@@ -1,26 +1,43 @@
 """The Celery application of a worker. The parent process imports no torch: fork and OpenMP or CUDA do not mix."""
 
-import multiprocessing
+import logging
 import os
 import threading
 from typing import Any
 
 from celery import signals
 from kombu.entity import Queue
+from kombu.message import Message
 
 from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
+from worker.drain_flag import DrainFlag
 
+# They tell of messages, most of which find their job taken; our own lines tell of jobs.
+CHATTY = ("celery.worker.strategy", "celery.app.trace")
 TRAINING_NICENESS = 10
 
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
 celery_app.conf.task_queues = [Queue(QUEUES[device]) for device in queues_of(settings.worker_device)]
 
+
+def _acknowledge(message: Message, *_: Any, **options: Any) -> None:
+    """Acknowledge, and say so when the broker is gone.
+
+    Kombu's own only logs that. The failed attempt has taken the connection from the loop that watches it, so that
+    nobody notices any more: the worker waits for messages until it is restarted. Raised, it connects again.
+    """
+    message.ack(**options)
+
+
+_acknowledge.__name__ = Message.ack_log_error.__name__  # Celery's pool knows it by its name
+Message.ack_log_error = _acknowledge  # type: ignore[method-assign,assignment]
+
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
-draining = multiprocessing.Event()
+draining = DrainFlag()
 
 
 @celery_app.task(name=TRAIN_TASK)
@@ -34,6 +51,8 @@ def train(job_id: str) -> None:
 @signals.setup_logging.connect
 def _setup_logging(**_: Any) -> None:
     configure_logging(settings)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_shutting_down.connect

@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from shared.errors import LeaseLostError, ServiceUnavailableError
+from shared.errors import LeaseLostError
 from shared.store import queue
 from shared.store.db import Database
 from shared.store.queue import Lease
@@ -82,5 +82,5 @@ class LeaseKeeper:
             except LeaseLostError:
                 self.reason = StopReason.LOST
                 return
-            except ServiceUnavailableError as error:
-                log.warning("lease not renewed", job=self.lease.job_id, error=str(error))
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next renewal may get through)
+                log.warning("lease not renewed", job=self.lease.job_id, error=f"{type(error).__name__}: {error}")

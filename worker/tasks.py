@@ -3,22 +3,29 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Self, TypeVar
 
 import structlog
+from sqlalchemy.orm import Session
 
-from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError
+from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError, UnfitWorkerError
 from shared.settings import Settings
-from shared.store import presence, queue
+from shared.store import counters, presence, queue
+from shared.store.counters import CounterName
 from shared.store.db import Database
 from shared.store.doorbell import WORKER_SILENCE_S, dispatch, queues_of
 from shared.store.queue import Lease
 from shared.store.types import new_id
 from worker.lease_keeper import LeaseKeeper, StopReason
+from worker.tally import Tally
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+# A process that lacks what a job needs is free at once, and would take job after job only to hand it back.
+UNFIT_PAUSE_S = 30.0
 
 
 class Process:
@@ -30,7 +37,9 @@ class Process:
         self.settings, self.draining = settings, draining
         self.database = Database(settings.effective_database_url)
         self.worker_id = new_id()
+        self.epochs = Tally()
         self._left = threading.Event()
+        self._unfit_until = 0.0
 
     @classmethod
     def current(cls, settings: Settings, draining: Callable[[], bool]) -> Self:
@@ -45,30 +54,36 @@ class Process:
 
         def announce() -> None:
             while not self._left.is_set():
-                try:
-                    with self.database.write() as session:
-                        presence.announce(session, self.worker_id, device=self.settings.worker_device)
-                except ServiceUnavailableError as error:
-                    log.warning("presence not announced", error=str(error))
+                self._tell(lambda session: presence.announce(session, self.worker_id, device=device))
                 self._left.wait(WORKER_SILENCE_S / 3)
+
+        device = self.settings.worker_device
 
         threading.Thread(target=announce, name="presence", daemon=True).start()
 
     def leave(self) -> None:
         """Offer no more work slots."""
         self._left.set()
+        self._tell(lambda session: presence.leave(session, self.worker_id))
+
+    def _tell(self, presence_of_mine: Callable[[Session], None]) -> None:
+        """Write whether this process is there, and what it has trained since the last time."""
+        num_epochs = self.epochs.take()
         try:
             with self.database.write() as session:
-                presence.leave(session, self.worker_id)
-        except ServiceUnavailableError as error:
-            log.warning("could not sign off", error=str(error))
+                presence_of_mine(session)
+                if num_epochs:
+                    counters.add(session, CounterName.EPOCHS_TRAINED, num_epochs)
+        except Exception as error:  # noqa: BLE001 (a thread that ends would take this process from the living)
+            self.epochs.add(num_epochs)
+            log.warning("presence not told", error=f"{type(error).__name__}: {error}")
 
     def train(self, job_id: str) -> None:
         """Train what was interrupted elsewhere, then this job; return at once when it is somebody else's or over."""
         # Loads torch: seconds that must not pass between the claim and the first renewal.
         import worker.training_job  # noqa: F401
 
-        while not self.draining():
+        while not self.draining() and time.monotonic() >= self._unfit_until:
             claimed_at = time.monotonic()
             lease = self._claim(job_id)
             if lease is None:
@@ -87,23 +102,31 @@ class Process:
     def _hold(self, lease: Lease, claimed_at: float) -> None:
         from worker.training_job import TrainingJob
 
-        ttl_s = self.settings.lease_ttl_s
+        ttl_s, has_left = self.settings.lease_ttl_s, False
         with LeaseKeeper(self.database, lease, ttl_s=ttl_s, draining=self.draining, claimed_at=claimed_at) as keeper:
             try:
-                TrainingJob(self.database, self.settings, lease, keeper).run()
+                has_left = TrainingJob(self.database, self.settings, lease, keeper, epochs=self.epochs).run()
             except (LeaseLostError, ServiceUnavailableError) as error:
                 log.warning("job given up", reason=str(error))
                 keeper.reason = StopReason.LOST
+            except UnfitWorkerError as error:
+                log.warning("job rejected", reason=str(error))
+                self._unfit_until = time.monotonic() + UNFIT_PAUSE_S
+                self._try(partial(self._reject, lease, str(error)))
             except Exception as error:
                 log.exception("job failed")
                 reason = _for_clients(error, lease)
                 self._try(lambda: self._fail(lease, reason))
-        if keeper.reason is StopReason.LOST:
+        if keeper.reason is StopReason.LOST and not has_left:
             self._try(lambda: self._give_up(lease))
 
     def _fail(self, lease: Lease, reason: str) -> None:
         with self.database.write() as session:
             queue.fail(session, lease, reason)
+
+    def _reject(self, lease: Lease, reason: str) -> None:
+        with self.database.write() as session:
+            queue.reject(session, lease, reason, max_losses=self.settings.max_losses)
 
     def _give_up(self, lease: Lease) -> None:
         with self.database.write() as session:

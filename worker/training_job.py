@@ -24,6 +24,7 @@ from shared.training.loop import train
 from shared.training.population import EpochRecord, Member, Population
 from shared.training.toolchain import Toolchain
 from worker.lease_keeper import LeaseKeeper, StopReason
+from worker.tally import Tally
 from worker.tasks import retry_while_away
 
 log = structlog.get_logger(__name__)
@@ -34,27 +35,41 @@ T = TypeVar("T")
 class TrainingJob:
     """Connects a population with the store: what `shared.training.loop.train` needs from outside."""
 
-    def __init__(self, database: Database, settings: Settings, lease: Lease, keeper: LeaseKeeper) -> None:
-        self.database, self.settings, self.lease, self.keeper = database, settings, lease, keeper
+    def __init__(
+        self, database: Database, settings: Settings, lease: Lease, keeper: LeaseKeeper, *, epochs: Tally
+    ) -> None:
+        self.database, self.settings, self.lease, self.keeper, self.epochs = database, settings, lease, keeper, epochs
         self.files = CheckpointStore(settings.checkpoints_dir)
         self.engines = Engines(
             toolchain=Toolchain(settings.compiled_dir), datasets_dir=settings.effective_datasets_dir,
             worker_device=settings.worker_device,
         )  # fmt: skip
         self._num_checkpoints = 0
-        with database.read() as session:
-            job = session.get_one(Job, lease.job_id)
-            self.pointers, self.numerics = list(job.checkpoints), job.numerics
-            self.spec = ExperimentSpec.model_validate(session.get_one(Experiment, job.experiment_id).spec)
-            self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
-            runs = session.scalars(select(Run).where(Run.job_id == lease.job_id).order_by(Run.seed, Run.rate))
-            members = [(run.id, Member(run.rate, run.seed)) for run in runs]
+        members = retry_while_away(self._read, give_up=lambda: keeper.is_lost)
         self.run_ids = [run_id for run_id, _ in members]
         self.members = [member for _, member in members]
 
-    def run(self) -> None:
+    def _read(self) -> list[tuple[str, Member]]:
+        """What the database knows of the job; its runs, by id.
+
+        Raises: LeaseLostError: it was purged since it was claimed.
+        """
+        with self.database.read() as session:
+            job = session.get(Job, self.lease.job_id)
+            experiment = session.get(Experiment, job.experiment_id) if job else None
+            if job is None or experiment is None:
+                raise LeaseLostError(f"job {self.lease.job_id} was deleted")
+            self.pointers, self.numerics = list(job.checkpoints), job.numerics
+            self.experiment_id = job.experiment_id
+            self.spec = ExperimentSpec.model_validate(experiment.spec)
+            self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
+            runs = session.scalars(select(Run).where(Run.job_id == self.lease.job_id).order_by(Run.seed, Run.rate))
+            return [(run.id, Member(run.rate, run.seed)) for run in runs]
+
+    def run(self) -> bool:
         """Train until the end, a drain or the loss of the lease.
 
+        Returns: whether the job left this process in order; its lease, which a renewal may still ask for, is over.
         Raises: LeaseLostError; whatever training raises, which fails the job.
         """
         population = self._prepare()
@@ -63,10 +78,13 @@ class TrainingJob:
             self._complete()
             self.files.remove(self.lease.job_id)
             log.info("job succeeded")
-        elif self.keeper.reason is StopReason.DRAINING:
+            return True
+        if self.keeper.reason is StopReason.DRAINING:
             self.checkpoint(population)
             self._write(lambda session: queue.release(session, self.lease))
             log.info("job handed back", epoch=population.epoch)
+            return True
+        return False
 
     def _prepare(self) -> Population:
         torch.set_num_threads(1)
@@ -80,6 +98,10 @@ class TrainingJob:
         facts = [{"id": run_id, **asdict(fact)} for run_id, fact in zip(self.run_ids, population.facts, strict=True)]
         self._write(lambda session: queue.describe_runs(session, self.lease, facts))
         self._write(lambda session: queue.rewind(session, self.lease, population.epoch))
+        log.info(
+            "training begins", experiment=self.experiment_id, activation=self.activation.name,
+            runs=len(self.run_ids), epoch=population.epoch, engine=numerics["engine"],
+        )  # fmt: skip
         return population
 
     def _restore(self, numerics: dict[str, Any]) -> Population:
@@ -108,6 +130,8 @@ class TrainingJob:
         rows = [self._row(record) for record in records]
         diverged = [self.run_ids[record.member] for record in records if record.diverged]
         self._write(lambda session: queue.commit_epoch(session, self.lease, rows, diverged=diverged))
+        self.epochs.add(len(rows))
+        log.debug("epoch committed", epoch=records[0].epoch if records else None, runs=len(rows))
 
     def _write(self, action: Callable[[Session], T]) -> T:
         """One transaction, tried again while the database is away: each of them may be repeated."""
@@ -140,7 +164,10 @@ class TrainingJob:
         pointers = [pointer, *self.pointers][:NUM_KEPT]
         self._write(lambda session: queue.save_checkpoint(session, self.lease, pointers))
         self.pointers = pointers
-        self.files.keep_only(self.lease.job_id, pointers)
+        try:
+            self.files.keep_only(self.lease.job_id, pointers)
+        except OSError:
+            log.exception("old checkpoints not removed")
 
     def _complete(self) -> None:
         try:

@@ -33,7 +33,7 @@ def require_database(settings: "Settings") -> None:
     """
     from shared.store.db import Database
 
-    with _readable_url_errors():
+    with _readable_url_errors(settings):
         Database(settings.effective_database_url).ping()
 
 
@@ -44,19 +44,30 @@ def upgrade_database(settings: "Settings") -> None:
     """
     from shared.store.db import upgrade
 
-    with _readable_url_errors():
+    with _readable_url_errors(settings):
         upgrade(settings.effective_database_url)
 
 
 @contextlib.contextmanager
-def _readable_url_errors() -> Iterator[None]:
+def _readable_url_errors(settings: "Settings") -> Iterator[None]:
     from sqlalchemy.exc import ArgumentError
 
     try:
+        _refuse_stray_at(settings.effective_database_url)
         yield
     except ArgumentError:
         # The URL itself stays out of the message: it may hold a password.
         raise CommandError(
             "ACTROBUST_DATABASE_URL names no database that can be used; "
-            "it looks like postgresql://user:password@host/name or sqlite:////path/to/file.db"
+            "it looks like postgresql://user:password@host/name or sqlite:////path/to/file.db, "
+            "with what is special in a password percent-encoded"
         ) from None
+
+
+def _refuse_stray_at(url: str) -> None:
+    """What follows the first @ of a password would be taken for the host, and be told as such."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if "@" in (make_url(url).host or ""):
+        raise ArgumentError

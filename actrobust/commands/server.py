@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,16 +64,21 @@ def _listener(settings: "Settings", socket_fd: int | None) -> AbstractContextMan
 def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool) -> None:
     import uvicorn
 
+    from api.app import create_app
+
     write(LISTENING + url_of(listener))
     config = uvicorn.Config(
-        "api.app:create_app",
+        partial(create_app, settings),
         factory=True,
+        http="h11",  # the other parser puts no bound on the length of headers
+        proxy_headers=False,  # who connects is who counts; anybody could write a header
         log_level=settings.log_level.lower(),
         timeout_graceful_shutdown=API_SHUTDOWN_S,
         server_header=False,
+        access_log=False,  # the application writes its own, without what stands in addresses
     )
     if not access_log:
-        logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+        logging.getLogger("api.access").setLevel(logging.WARNING)
     # Having shut down in order, uvicorn raises the signal once more; that is no reason for an exit code of failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
@@ -96,11 +102,15 @@ def worker(
     settings = load_settings(worker_processes=processes)
     require_database(settings)
     _require_broker(settings)
+    from shared.logging import configure_logging
     from worker.app import celery_app
+
+    configure_logging(settings)
 
     concurrency = settings.worker_processes or os.cpu_count() or 1
     celery_app.worker_main(
         [
+            "--quiet",  # no banner
             "worker",
             "--pool=prefork",
             f"--concurrency={concurrency}",
@@ -129,7 +139,7 @@ def reconciler() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    say("reconciler running")
+    logging.getLogger(__name__).info("reconciler running")
     run_forever(settings, stop)
 
 
@@ -148,7 +158,13 @@ def _require_broker(settings: "Settings") -> None:
     try:
         connection = redis.Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S)
         connection.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
+    except ValueError:
+        # The error and the URL stay out of the message: they may hold a password.
+        raise CommandError(
+            "ACTROBUST_BROKER_URL names no broker that can be used; it looks like redis://:password@host:6379/0, "
+            "with what is special in a password percent-encoded"
+        ) from None
+    except (redis.RedisError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CommandError(
             f"the broker does not answer ({reason}); start Redis or Valkey, or set ACTROBUST_BROKER_URL"

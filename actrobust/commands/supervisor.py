@@ -152,8 +152,18 @@ class Supervisor:
             if post.child is not None and post.child.exit_code() is not None:
                 self._lost(post, post.child, now_s=now_s)
             elif post.child is None and now_s >= post.start_at_s:
-                post.child = Child(post.program)
-                self._say(f"{post.program.name} started again (process {post.child.pid})")
+                self._start_again(post, now_s=now_s)
+
+    def _start_again(self, post: _Post, *, now_s: float) -> None:
+        try:
+            post.child = Child(post.program)
+        except OSError as error:
+            # No memory or no processes left: the others go on, and this one may start later.
+            post.start_at_s = now_s + post.backoff_s
+            post.backoff_s = min(2 * post.backoff_s, LONGEST_BACKOFF_S)
+            self._say(f"{post.program.name} could not be started ({error}); trying again")
+            return
+        self._say(f"{post.program.name} started again (process {post.child.pid})")
 
     def end(self, name: str, *, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """End one program for good; nothing happens when it was never started."""

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
@@ -18,6 +19,8 @@ from shared.catalog.base import suggestion
 from shared.catalog.datasets import DATASETS
 from shared.store import lifecycle, repository
 from shared.store.states import ExperimentState
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -99,8 +102,10 @@ def create_experiment(
     answer = service.earlier_answer(parts.database, posted)
     if answer is None:
         checked = service.check(document, parts.settings)
+        parts.rate_limit.count_runs(posted.owner, checked.plan.num_runs)
         most = parts.settings.max_waiting_experiments
         answer = service.create(parts.database, checked, posted, max_waiting=most)
+        log.info("experiment posted", experiment=answer.experiment_id, owner=posted.owner)
         parts.bell.ring()
     location = f"{request.scope.get('root_path', '')}/experiments/{answer.experiment_id}"
     return Response(answer.body, answer.status, headers={"Location": location}, media_type="application/json")
@@ -184,7 +189,8 @@ def cancel_experiment(
 )  # fmt: skip
 def resume_experiment(parts: TheParts, owner: Owner, experiment_id: ExperimentId) -> schemas.Experiment:
     """Queue the unfinished jobs of a failed or cancelled experiment again; they go on from their checkpoints."""
-    document = service.resume(parts.database, experiment_id, owner=owner)
+    most = parts.settings.max_waiting_experiments
+    document = service.resume(parts.database, experiment_id, owner=owner, max_waiting=most)
     parts.bell.ring()
     return document
 

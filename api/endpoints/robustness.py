@@ -80,7 +80,7 @@ def get_robustness(
     body = parts.answers.get(asked.tag)
     if body is None:
         # Meanwhile another request may have made it, or the experiment may have gone on.
-        with parts.answers.making, parts.database.read() as session:
+        with parts.answers.turn(owner), parts.database.read() as session:
             asked = _Asked.of(session, experiment_id, parameters, owner=owner)
             body = parts.answers.get(asked.tag) or _made(session, asked)
         parts.answers.put(asked.tag, body)

@@ -4,9 +4,11 @@ A file's name holds the token under which it was written; the database points at
 safetensors: numbers only, nothing that could run when it is read.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,9 +79,21 @@ class CheckpointStore:
             return []
         return [path.name for path in self.folder.iterdir() if _is_id(path.name)]
 
+    def old_job_ids(self, age_s: float) -> list[str]:
+        """The jobs whose checkpoints nobody has touched for so long."""
+        oldest_s = time.time() - age_s
+        return [job_id for job_id in self.job_ids() if _touched_at(self.folder / job_id) < oldest_s]
+
     def remove(self, job_id: str) -> None:
         """Remove all checkpoints of a job."""
         shutil.rmtree(self.folder / job_id, ignore_errors=True)
+
+
+def _touched_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def _is_id(name: str) -> bool:
@@ -92,11 +106,17 @@ def _is_id(name: str) -> bool:
 
 def _write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        # Half a checkpoint would keep a full disk full.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -21,6 +21,11 @@ NUM_CONNECTIONS = 45
 POSTGRES_OPTIONS = (
     "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+# A server that went away without a word is found out before a lease of the default length is over.
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+UNKNOWN_TABLE_OR_COLUMN = ("42P01", "42703")
+# What a server answers that was demoted to a standby a moment ago.
+READ_ONLY = "25006"
 # An execution option: let the driver read numbers as they are instead of from text, at half the time (PostgreSQL).
 BINARY_RESULTS = "actrobust_binary_results"
 
@@ -71,6 +76,11 @@ def _named_failures() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise ServiceUnavailableError("the database closed the connection") from error
+        sqlstate = getattr(error.orig, "sqlstate", None)
+        if sqlstate == READ_ONLY:
+            raise ServiceUnavailableError("the database takes no writes just now") from error
+        if sqlstate in UNKNOWN_TABLE_OR_COLUMN:
+            raise ServiceUnavailableError("the database lacks tables; run 'actrobust db upgrade'") from error
         raise
 
 
@@ -88,7 +98,8 @@ def _postgres_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=NUM_CONNECTIONS,
         max_overflow=5,
-        connect_args={"options": POSTGRES_OPTIONS, "connect_timeout": 5},
+        hide_parameters=True,
+        connect_args={"options": POSTGRES_OPTIONS, "connect_timeout": 5, **KEEPALIVE},
     )
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -102,11 +113,12 @@ def _postgres_engine(url: str) -> Engine:
 def _sqlite_engine(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=NUM_CONNECTIONS,
         max_overflow=5,
+        hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
     )
 
@@ -143,21 +155,18 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def upgrade(database_url: str) -> None:
-    """Bring the database to the newest schema, creating it where there is none.
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the database to a schema, the newest unless told otherwise, creating it where there is none.
 
     Raises: ServiceUnavailableError: the database does not answer.
     """
     from alembic import command
-    from alembic.config import Config
 
-    import migrations
+    from shared.store.schema import alembic_config
 
     database = Database(database_url)
     database.ping()
     database.close()
-    config = Config()
-    folder = str(Path(migrations.__file__).parent)
-    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config = alembic_config()
     config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -102,7 +102,8 @@ def _devices_asked_for(session: Session) -> list[str]:
 
 def _ring(settings: Settings, job_id: str, device: str) -> None:
     app = celery_app(settings.effective_broker_url)
-    app.send_task(TRAIN_TASK, args=[job_id], queue=QUEUES[device], retry=False, ignore_result=True)
+    # Celery's own lines about a message shall name the job.
+    app.send_task(TRAIN_TASK, args=[job_id], task_id=job_id, queue=QUEUES[device], retry=False, ignore_result=True)
 
 
 def _workers_for(device: str) -> Select[str]:

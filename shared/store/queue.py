@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
+from shared.store import counters
+from shared.store.counters import CounterName
 from shared.store.lifecycle import end_runs, finish_if_done
 from shared.store.repository import progress_of
 from shared.store.rows import changed_rows
@@ -242,10 +244,34 @@ def release(session: Session, lease: Lease) -> None:
     _let_runs_wait(session, lease.job_id)
 
 
+def reject(session: Session, lease: Lease, reason: str, *, max_losses: int) -> None:
+    """Hand a job back that this worker is not fit for; it waits its turn again, for another one.
+
+    It counts as a loss, so that a job that nobody is fit for fails in the end, with the reason.
+
+    Raises: LeaseLostError.
+    """
+    job = session.get_one(Job, lease.job_id)
+    if job.losses + 1 >= max_losses:
+        fail(session, lease, reason)
+        return
+    _lock_experiment(session, lease)
+    values = {"state": JobState.PENDING, "losses": Job.losses + 1, "worker_id": None, "claimed_at": None}
+    if changed_rows(session, _guarded(lease, JobState.RUNNING).values(dispatched_at=None, **values)) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _let_runs_wait(session, lease.job_id)
+
+
 def silent_jobs(session: Session, ttl_s: float) -> list[tuple[str, str]]:
     """(job id, experiment id) of the leases whose worker has said nothing for longer than `ttl_s`."""
     silent = select(Job.id, Job.experiment_id).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).order_by(Job.id)
     return [(job_id, experiment_id) for job_id, experiment_id in session.execute(silent)]
+
+
+def num_silent_jobs(session: Session, ttl_s: float) -> int:
+    """How many leases there are whose worker has said nothing for longer than `ttl_s`."""
+    silent = select(func.count()).select_from(Job).where(Job.state.in_(LEASED_JOB), _silent_for(ttl_s))
+    return session.scalar(silent) or 0
 
 
 def _silent_for(ttl_s: float) -> ColumnElement[bool]:
@@ -276,4 +302,5 @@ def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max
         finish_if_done(session, experiment_id)
     else:
         _let_runs_wait(session, job_id)
+    counters.add(session, CounterName.LEASE_LOSSES, 1)
     return True

@@ -19,19 +19,36 @@ from shared.store.doorbell import dispatch
 from shared.store.rows import unindexed
 from shared.store.states import OPEN_EXPERIMENT, OPEN_JOB, JobState
 from shared.store.tables import Experiment, Job
+from shared.store.types import new_id
 
 log = structlog.get_logger(__name__)
 
 PURGES_PER_SWEEP = 10
+# Checkpoints of a job that the database does not know; younger ones may belong to a database about to be restored.
+ORPHAN_AGE_S = 86_400.0
 
 
 def run_forever(settings: Settings, stop: threading.Event) -> None:
     """Sweep until `stop` is set; a sweep that fails is logged and tried again."""
     database = Database(settings.effective_database_url)
+    reconciler_id = new_id()
     while not stop.is_set():
         sweep(database, settings)
+        # One that is not running would be missed by nobody until a worker is lost.
+        _attempt("announce", partial(_announce, database, reconciler_id))
         stop.wait(settings.reconcile_interval_s)
+    _attempt("leave", partial(_leave, database, reconciler_id))
     database.close()
+
+
+def _announce(database: Database, reconciler_id: str) -> None:
+    with database.write() as session:
+        presence.announce(session, reconciler_id, device=presence.RECONCILER)
+
+
+def _leave(database: Database, reconciler_id: str) -> None:
+    with database.write() as session:
+        presence.leave(session, reconciler_id)
 
 
 def sweep(database: Database, settings: Settings) -> None:
@@ -98,12 +115,14 @@ def purge_deleted(database: Database, settings: Settings) -> None:
 
 
 def remove_checkpoints(database: Database, settings: Settings) -> None:
-    """Remove the checkpoints of jobs that have succeeded: their worker may have died before it could."""
+    """Remove checkpoints of jobs that have succeeded, whose worker died before it could, and of jobs long purged."""
     files = CheckpointStore(settings.checkpoints_dir)
+    old = files.old_job_ids(ORPHAN_AGE_S)
     with database.read() as session:
         query = select(Job.id).where(Job.id.in_(files.job_ids()), unindexed(Job.state) == JobState.SUCCEEDED)
-        job_ids = list(session.scalars(query))
-    for job_id in job_ids:
+        succeeded = list(session.scalars(query))
+        known = set(session.scalars(select(Job.id).where(Job.id.in_(old)))) if old else set()
+    for job_id in [*succeeded, *(job_id for job_id in old if job_id not in known)]:
         files.remove(job_id)
 
 

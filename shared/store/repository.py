@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Text, case, cast, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Text, case, cast, delete, func, insert, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -73,24 +73,25 @@ def create_experiment(
     session.flush()
     kinds = {activation.name: activation.kind for activation in spec.activations}
     device = "cuda" if spec.training.device == "cuda" else "any"
-    jobs, runs = [], []
+    jobs: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     for planned in plan.jobs:
-        job = Job(
-            id=new_id(), experiment_id=experiment.id, activation=planned.activation, device=device,
-            activation_kind=kinds[planned.activation], state=JobState.PENDING, token=0, losses=0, checkpoints=[],
-        )  # fmt: skip
-        jobs.append(job)
+        job_id = new_id()
+        jobs.append({
+            "id": job_id, "experiment_id": experiment.id, "activation": planned.activation, "device": device,
+            "activation_kind": kinds[planned.activation], "state": JobState.PENDING, "token": 0, "losses": 0,
+            "checkpoints": [],
+        })  # fmt: skip
+        # As plain rows: thousands of objects would take most of the time that a POST takes.
         runs += [
-            Run(
-                id=new_id(), experiment_id=experiment.id, job_id=job.id, position=run.position, epoch=0,
-                activation=run.activation, rate=run.rate, seed=run.seed, state=RunState.PENDING,
-            )
+            {
+                "id": new_id(), "experiment_id": experiment.id, "job_id": job_id, "position": run.position, "epoch": 0,
+                "activation": run.activation, "rate": run.rate, "seed": run.seed, "state": RunState.PENDING,
+            }
             for run in planned.runs
         ]  # fmt: skip
-    session.add_all(jobs)
-    session.flush()
-    session.add_all(runs)
-    session.flush()
+    session.execute(insert(Job), jobs)
+    session.execute(insert(Run), runs)
     return experiment
 
 
@@ -244,9 +245,9 @@ def reserve_idempotency_key(session: Session, key: str, *, owner: str, body_hash
 
     Raises: ConflictError: that one takes too long.
     """
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     empty = {"status": 0, "response": "", "experiment_id": new_id(), "created_at": datetime.now(UTC)}
-    statement = insert(IdempotencyKey).values(owner=owner, key=key, body_hash=body_hash, **empty)
+    statement = upsert(IdempotencyKey).values(owner=owner, key=key, body_hash=body_hash, **empty)
     try:
         reserved = session.scalar(statement.on_conflict_do_nothing().returning(IdempotencyKey.key))
     except OperationalError as error:

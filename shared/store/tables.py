@@ -151,7 +151,7 @@ class IdempotencyKey(Base):
 
 
 class Worker(Base):
-    """A worker that is alive as long as its heartbeat is young; `slots` are its training processes."""
+    """A process that is alive as long as its heartbeat is young: one that trains, or a reconciler with no slots."""
 
     __tablename__ = "workers"
 

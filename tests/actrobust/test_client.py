@@ -100,6 +100,12 @@ def test_what_is_no_url_is_said_to_be_none(url: str) -> None:
         Client(url)
 
 
+def test_workers_are_listed(tiny_service: TinyService) -> None:
+    tiny_service.answer = lambda request: Reply({"items": [{"id": request.path, "state": "idle"}]})
+    with Client(tiny_service.url) as client:
+        assert client.workers() == [{"id": "/workers", "state": "idle"}]
+
+
 def test_all_pages_are_walked(tiny_service: TinyService) -> None:
     def answer(request: Request) -> Reply:
         if "page_token" in request.query:

@@ -195,7 +195,9 @@ def test_foreseeable_errors_are_one_line_and_exit_code_1(arguments: tuple[str, .
         ("DATABASE_URL", "postgresql://user:secret@127.0.0.1:9/x", "the database failed"),
         ("DATABASE_URL", "secret", "ACTROBUST_DATABASE_URL names no database"),
         ("BROKER_URL", "redis://:secret@127.0.0.1:9/0", "the broker does not answer"),
-        ("BROKER_URL", "secret", "the broker does not answer"),
+        ("BROKER_URL", "secret", "ACTROBUST_BROKER_URL names no broker"),
+        ("BROKER_URL", "redis://:secret/x@127.0.0.1:9/0", "ACTROBUST_BROKER_URL names no broker"),
+        ("DATABASE_URL", "postgresql://user:x@secret@127.0.0.1:9/x", "ACTROBUST_DATABASE_URL names no database"),
         ("LEASE_TTL_S", "secret", "ACTROBUST_LEASE_TTL_S"),
     ],
 )

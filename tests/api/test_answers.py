@@ -1,4 +1,10 @@
+import threading
+import time
+
+import pytest
+
 from api.answers import AnswerCache
+from shared.errors import TooManyRequestsError
 
 
 def test_an_answer_is_kept_under_its_tag() -> None:
@@ -30,3 +36,32 @@ def test_the_same_answer_counts_once() -> None:
         cache.put("a", b"1234")
     cache.put("b", b"1234")
     assert (cache.get("a"), cache.get("b")) == (b"1234", b"1234")
+
+
+def test_an_owner_waits_for_a_few_answers_and_no_more() -> None:
+    cache = AnswerCache()
+    let_go, inside = threading.Event(), threading.Barrier(2)
+
+    def make() -> None:
+        with cache.turn("alice"):
+            inside.wait(5)
+            let_go.wait(5)
+
+    def wait_for_a_turn() -> None:
+        with cache.turn("alice"):
+            pass
+
+    threads = [threading.Thread(target=make), *(threading.Thread(target=wait_for_a_turn) for _ in range(3))]
+    threads[0].start()
+    inside.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    while sum(cache._waiting.values()) < 4:
+        time.sleep(0.001)
+    with pytest.raises(TooManyRequestsError), cache.turn("alice"):
+        pass
+    let_go.set()
+    for thread in threads:
+        thread.join(5)
+    with cache.turn("alice"):
+        pass

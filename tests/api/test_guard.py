@@ -29,9 +29,10 @@ def test_beyond_loopback_the_operator_says_which_names_are_answered(sqlite_url: 
             assert client.get("/healthz", headers={"Host": "actrobust.example"}).status_code == 200
 
 
-def test_a_page_of_another_site_may_not_change_anything(sqlite_client: TestClient) -> None:
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_may_not_change_anything(sqlite_client: TestClient, site: str) -> None:
     experiment_id = post(sqlite_client)["id"]
-    foreign = {"Sec-Fetch-Site": "cross-site"}
+    foreign = {"Sec-Fetch-Site": site}
     problem(sqlite_client.post(f"/experiments/{experiment_id}/cancel", headers=foreign), 403)
     problem(sqlite_client.post("/experiments", json=TINY, headers=foreign), 403)
     assert sqlite_client.get(f"/experiments/{experiment_id}", headers=foreign).json()["state"] == "queued"

@@ -185,3 +185,20 @@ def test_only_so_many_experiments_may_wait(limited: TestClient) -> None:
     assert int(refused.headers["retry-after"]) > 0
     assert limited.post(f"/experiments/{first}/cancel").status_code == 202
     post(limited)
+
+
+def test_resuming_is_no_way_around_the_queue(sqlite_url: str, settings_for: SettingsFor) -> None:
+    with TestClient(create_app(settings_for(sqlite_url, max_waiting_experiments=1))) as client:
+        cancelled = post(client)["id"]
+        assert client.post(f"/experiments/{cancelled}/cancel").status_code == 202
+        post(client)
+        problem(client.post(f"/experiments/{cancelled}/resume"), 429)
+
+
+def test_a_small_request_for_many_runs_counts_as_many(sqlite_client: TestClient) -> None:
+    document = {**TINY, "num_seeds": 1000, "corruption": {"rates": [i / 20 for i in range(1, 10)]}}
+    for _ in range(5):
+        assert post(sqlite_client, document)["progress"]["runs_total"] == 20_000
+    refused = sqlite_client.post("/experiments", json=document)
+    assert "20000 more runs" in problem(refused, 429)["detail"]
+    assert int(refused.headers["retry-after"]) > 0

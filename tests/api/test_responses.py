@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ import structlog
 from sqlalchemy.exc import TimeoutError as NoFreeConnectionError
 from starlette.testclient import TestClient
 
+from api.app import create_app
 from shared.logging import configure_logging
 from shared.settings import Settings
+from tests.api.conftest import SettingsFor
 from tests.api.support import post, problem
+from tests.conftest import PostgresServer
 
 
 @pytest.mark.parametrize(
@@ -186,3 +190,17 @@ def test_tracebacks_on_the_console_show_no_variables(capsys: pytest.CaptureFixtu
     output = capsys.readouterr().err
     assert output.count("RuntimeError: broken") == 1
     assert "s3crets3cret" not in output
+
+
+@pytest.mark.postgres
+def test_a_database_without_tables_is_a_part_that_is_not_ready(
+    postgres_server: PostgresServer, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    name = postgres_server.new_name("empty")
+    postgres_server.execute(f'CREATE DATABASE "{name}"')
+    try:
+        for url in (postgres_server.url_of(name), f"sqlite:///{tmp_path / 'empty.db'}"):
+            with TestClient(create_app(settings_for(url))) as client:
+                problem(client.get("/experiments"), 503)
+    finally:
+        postgres_server.drop(name)

@@ -6,11 +6,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from shared.store import presence
 from shared.store.db import Database
 from shared.store.states import ExperimentState, JobState
-from shared.store.tables import Experiment, Job
+from shared.store.tables import Experiment, Job, Worker
+from shared.store.types import ago, new_id
 from tests.deploy.files import ROOT, compose
 
 HOUR = timedelta(hours=1)
@@ -42,17 +44,35 @@ def add_running_job(database: Database, *, claimed_at: datetime) -> None:
         )  # fmt: skip
 
 
-def test_a_worker_is_healthy_once_one_of_its_processes_has_announced_itself(sqlite_url: str) -> None:
-    assert not is_healthy("worker", sqlite_url)
-    database = Database(sqlite_url)
+def announce(database: Database, device: str) -> None:
     with database.write() as session:
-        presence.announce(session, "0199c2f0-0000-7000-8000-000000000000", device="cpu")
+        presence.announce(session, new_id(), device=device)
+
+
+def test_a_worker_is_healthy_once_one_of_its_processes_has_announced_itself(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    announce(database, presence.RECONCILER)
+    assert not is_healthy("worker", sqlite_url)
+    announce(database, "cpu")
     database.close()
     assert is_healthy("worker", sqlite_url)
 
 
+def test_a_reconciler_that_fell_silent_is_unhealthy(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    announce(database, "cpu")
+    assert not is_healthy("reconciler", sqlite_url)
+    announce(database, presence.RECONCILER)
+    assert is_healthy("reconciler", sqlite_url)
+    with database.write() as session:
+        session.execute(update(Worker).values(heartbeat_at=ago(100)), execution_options={"synchronize_session": False})
+    database.close()
+    assert not is_healthy("reconciler", sqlite_url)
+
+
 def test_the_reconciler_is_unhealthy_when_a_silent_workers_job_is_not_taken_back(sqlite_url: str) -> None:
     database = Database(sqlite_url)
+    announce(database, presence.RECONCILER)
     add_running_job(database, claimed_at=datetime.now(UTC))
     assert is_healthy("reconciler", sqlite_url)
     add_running_job(database, claimed_at=datetime.now(UTC) - HOUR)

@@ -51,9 +51,11 @@ class Copy:
         report = self.folder / "report.xml"
         report.unlink(missing_ok=True)
         options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile", "unshrunk", f"--junitxml={report}"]
+        # Two dozen starts of pytest: compiled code is kept even where the environment forbids it.
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": ""}
         subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=self.folder, env={**os.environ, "PYTHONPATH": str(self.folder)}, timeout=LONGEST_RUN_S, check=False,
+            cwd=self.folder, env=environment, timeout=LONGEST_RUN_S, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []

@@ -127,7 +127,7 @@ _STORE = (
         "resuming repeats what had succeeded", "shared/store/lifecycle.py",
         ".where(Job.experiment_id == experiment_id, Job.state != JobState.SUCCEEDED)",
         ".where(Job.experiment_id == experiment_id)",
-        f"{LIFECYCLE}::test_resuming_queues_only_the_jobs_that_did_not_finish", MODEL,
+        f"{LIFECYCLE}::test_resuming_queues_only_the_jobs_that_did_not_finish",
     ),
     _mutation(
         "a purge takes the metrics of others", "shared/store/lifecycle.py",
@@ -165,9 +165,9 @@ _CHECKPOINTS_AND_WORKERS = (
         "tests/worker/test_lease_keeper.py::test_who_cannot_renew_stops_before_the_lease_may_pass_to_another",
     ),
     _mutation(
-        "a write whose answer was lost is not repeated", "worker/tasks.py",
+        "a write is given up as soon as the database is away", "worker/tasks.py",
         "            if give_up():\n                raise\n", "            raise\n",
-        "tests/worker/test_resume.py::test_a_database_that_fails_once_costs_no_run",
+        "tests/worker/test_tasks.py::test_a_write_is_repeated_until_the_database_answers",
     ),
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ def _logging_as_before() -> Iterator[None]:
     yield
     root.handlers = handlers
     root.setLevel(level)
+    logging.captureWarnings(capture=False)
     structlog.reset_defaults()
 
 
@@ -76,3 +78,30 @@ def test_a_traceback_is_written_without_the_values_of_local_variables(
     written = "\n".join(lines(capsys))
     assert "ValueError" in written
     assert "hunter2" not in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_line_holds_a_secret_wherever_in_it_a_library_put_it(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(Settings(log_format=log_format))
+    url, key = "redis://:hunter2@host:6379/0", "actrobust_0123456789_hunter2"
+    try:
+        raise ConnectionError(f"cannot connect to {url}")  # noqa: TRY301 (as a library would)
+    except ConnectionError as error:
+        structlog.get_logger("a").warning("broker away", error=str(error))
+        structlog.get_logger("a").exception("it failed", headers={"Authorization": f"Bearer {key}"})
+    logging.getLogger("celery").error("Cannot connect to %s", url)
+    warnings.warn(f"deprecated: {url}", UserWarning, stacklevel=1)
+    written = "\n".join(lines(capsys))
+    assert written.count("redis://:***@host:6379/0") >= 4
+    assert "actrobust_0123456789_***" in written
+    assert "hunter2" not in written
+
+
+def test_warnings_are_lines_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings())
+    warnings.warn("too old", UserWarning, stacklevel=1)
+    (line,) = map(json.loads, lines(capsys))
+    assert line["logger"] == "py.warnings"
+    assert "too old" in line["event"]

@@ -10,6 +10,7 @@ from shared.settings import Settings
 from shared.store import queue
 from shared.store.db import Database
 from shared.store.metrics import NAMES, MetricsFilter, metrics_chunks
+from shared.store.queue import Lease
 from shared.store.tables import Run
 from tests.shared.store.experiments import job, silence
 from worker.tasks import Process
@@ -40,9 +41,24 @@ class After:
         return self.drains and self.asked >= self.num_slices
 
 
-def train(settings: Settings, job_id: str, *, draining: Callable[[], bool] = never, **changes: Any) -> None:
+class OneClaim(Process):
+    """A process that looks for nothing else to train after its first job, not even for that job itself."""
+
+    has_claimed = False
+
+    def _claim(self, job_id: str) -> Lease | None:
+        if self.has_claimed:
+            return None
+        self.has_claimed = True
+        return super()._claim(job_id)
+
+
+def train(
+    settings: Settings, job_id: str, *, draining: Callable[[], bool] = never, kind: type[Process] = Process,
+    **changes: Any,
+) -> None:  # fmt: skip
     """A message arrives at a new process."""
-    process = Process(settings.model_copy(update=changes), draining)
+    process = kind(settings.model_copy(update=changes), draining)
     try:
         process.train(job_id)
     finally:
@@ -66,7 +82,7 @@ def measured(database: Database, experiment_id: str) -> dict[Key, tuple[Any, ...
         for chunk in metrics_chunks(session, experiment_id, MetricsFilter()):
             for row in chunk:
                 key = (row[1], row[2], row[3], row[4])
-                assert key not in found
+                assert key not in found, f"{key} is there twice"
                 found[key] = tuple(row[first:])
     return found
 

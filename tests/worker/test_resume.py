@@ -25,6 +25,7 @@ from tests.shared.training.populations import needs_compiler
 from tests.worker.processes import (
     SLICES_PER_EPOCH,
     After,
+    OneClaim,
     checkpoint_files,
     described,
     measured,
@@ -99,8 +100,9 @@ def test_a_lost_job_is_finished_by_another_process_with_identical_metrics(
     reference, experiment_id = undisturbed(database, settings, spec), post(database, spec)
     (job_id,) = job_ids(database, experiment_id)
     lost = After(SLICES_PER_EPOCH + 5, lambda: take_back(database, settings, job_id))
-    train(settings, job_id, draining=lost, checkpoint_interval_s=checkpoint_interval_s)
+    train(settings, job_id, draining=lost, kind=OneClaim, checkpoint_interval_s=checkpoint_interval_s)
     assert job(database, job_id).losses == 1
+    assert job(database, job_id).state != JobState.SUCCEEDED
     assert bool(job(database, job_id).checkpoints) is (checkpoint_interval_s == 0)
     train(settings, job_id)
     assert job(database, job_id).state == JobState.SUCCEEDED
@@ -114,7 +116,7 @@ def test_what_was_measured_after_the_last_checkpoint_is_forgotten_before_trainin
 ) -> None:
     experiment_id, (job_id,) = post_jobs(sqlite_database, "relu")
     lost = After(2 * SLICES_PER_EPOCH + 5, lambda: take_back(sqlite_database, on_sqlite, job_id))
-    train(on_sqlite, job_id, draining=lost, checkpoint_interval_s=1e9)
+    train(on_sqlite, job_id, draining=lost, kind=OneClaim, checkpoint_interval_s=1e9)
     assert {epoch for _, _, _, epoch in measured(sqlite_database, experiment_id)} == {1, 2}
     train(on_sqlite, job_id, draining=After(1, drains=True))
     assert measured(sqlite_database, experiment_id) == {}

@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.store import lifecycle, queue
+from shared.store import counters, lifecycle, queue
+from shared.store.counters import CounterName
 from shared.store.db import Database
 from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState, RunState
@@ -184,6 +185,33 @@ def test_a_process_announces_itself_and_signs_off(database: Database, settings: 
     process.database.close()
 
 
+def test_what_a_process_has_trained_is_counted_when_it_tells_that_it_is_there(
+    database: Database, settings: Settings
+) -> None:
+    _, (job_id,) = post_jobs(database, "relu")
+    process = Process(settings, never)
+    process.train(job_id)
+    for _ in range(2):
+        process.leave()
+    process.database.close()
+    with database.read() as session:
+        assert counters.read(session)[CounterName.EPOCHS_TRAINED] == 4 * NUM_EPOCHS
+
+
+def test_what_could_not_be_told_is_told_the_next_time(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(settings, never)
+    process.epochs.add(5)
+    with monkeypatch.context() as broken:
+        broken.setattr(process, "database", Database("postgresql+psycopg://nobody@127.0.0.1:1/none"))
+        process.leave()
+    process.leave()
+    process.database.close()
+    with database.read() as session:
+        assert counters.read(session)[CounterName.EPOCHS_TRAINED] == 5
+
+
 def test_a_process_is_one_for_all_its_messages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Process, "_current", None)
     first = Process.current(settings, never)
@@ -212,3 +240,19 @@ def test_a_job_that_was_interrupted_does_not_wait_behind_what_has_not_begun(
     assert (job(database, interrupted).token, job(database, first).token, job(database, third).token) == (2, 1, 0)
     assert str(job(database, interrupted).claimed_at) < str(job(database, first).claimed_at)
     assert {job(database, each).state for each in (first, interrupted)} == {JobState.SUCCEEDED}
+
+
+def test_a_process_that_is_not_fit_for_a_job_leaves_the_others_alone_for_a_while(
+    database: Database, settings: Settings
+) -> None:
+    _, (unfit,) = post_jobs(
+        database, "relu", dataset={"kind": "mnist"}, corruption={"kind": "symmetric"},
+        training={"loss": "cross_entropy"}, num_seeds=1,
+    )  # fmt: skip
+    _, (other,) = post_jobs(database, "relu")
+    process = Process(settings, never)
+    for job_id in (unfit, other, unfit):
+        process.train(job_id)
+    process.database.close()
+    assert (job(database, unfit).state, job(database, unfit).losses) == (JobState.PENDING, 1)
+    assert (job(database, other).state, job(database, other).token) == (JobState.PENDING, 0)

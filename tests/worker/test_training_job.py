@@ -112,12 +112,15 @@ def test_at_most_two_checkpoints_are_kept_and_the_database_points_at_them(
 # --- what goes wrong with the job itself
 
 
-def test_a_job_whose_data_set_is_missing_fails_with_the_command_that_fetches_it(
+def test_a_job_whose_data_set_no_worker_has_fails_with_the_command_that_fetches_it(
     database: Database, settings: Settings
 ) -> None:
     experiment_id, ids = post_jobs(database, "relu", "elu", dataset={"kind": "mnist"}, corruption={"kind": "symmetric"},
                                    training={"loss": "cross_entropy"}, num_seeds=1)  # fmt: skip
     for job_id in ids:
+        for _ in range(settings.max_losses - 1):
+            train(settings, job_id)
+            assert job(database, job_id).state == JobState.PENDING, "another worker may have it"
         train(settings, job_id)
         failed = job(database, job_id)
         assert failed.state == JobState.FAILED

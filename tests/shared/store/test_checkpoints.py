@@ -1,3 +1,4 @@
+import errno
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,17 @@ def test_a_disk_that_takes_nothing_is_an_error_that_leaves_the_older_one_readabl
     with pytest.raises(OSError, match="directory"):
         store.save(lease, STATE, epoch=3, number=3)
     assert epochs_read(store, lease, pointers) == [2, 1]
+
+
+def test_half_a_checkpoint_does_not_keep_a_full_disk_full(
+    store: CheckpointStore, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointers = save_two(store, lease)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.save(lease, STATE, epoch=3, number=3)
+    assert {path.name for path in (store.folder / lease.job_id).iterdir()} == {each["file"] for each in pointers}

@@ -62,3 +62,13 @@ def test_only_the_long_dead_are_forgotten(database: Database) -> None:
     with database.write() as session:
         assert presence.forget_the_dead(session) == 1
     assert [worker.id for worker in workers(database)] == sorted(ids[:2])
+
+
+def test_a_reconciler_is_alive_but_offers_nothing(database: Database) -> None:
+    trains, reconciles = new_id(), new_id()
+    announce(database, trains)
+    announce(database, reconciles, device=presence.RECONCILER)
+    with database.read() as session:
+        assert [worker.id for worker in session.scalars(presence.alive(30))] == [trains]
+        assert presence.num_reconcilers(session, 30) == 1
+    assert {worker.id: worker.slots for worker in workers(database)} == {trains: 1, reconciles: 0}

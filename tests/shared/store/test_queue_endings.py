@@ -2,12 +2,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from shared.errors import ConflictError, LeaseLostError
 from shared.store import lifecycle, queue
 from shared.store.db import Database
 from shared.store.keys import LOCAL_OWNER
 from shared.store.queue import Lease
 from shared.store.states import ExperimentState, JobState, RunState
+from shared.store.types import new_id
 from tests.shared.store.experiments import (
     TTL_S,
     claim,
@@ -210,3 +213,40 @@ def test_cancelling_racing_with_the_end_leaves_exactly_one_terminal_state(databa
         assert (job(database, job_id).state, experiment(database, experiment_id).state) == expected
         outcomes.append(expected)
     assert outcomes
+
+
+def reject(database: Database, job_id: str, *, max_losses: int = 3) -> None:
+    lease = claim(database, job_id)
+    with database.write() as session:
+        queue.reject(session, lease, "the data set is not there", max_losses=max_losses)
+
+
+def test_a_job_that_a_worker_is_not_fit_for_waits_its_turn_again(database: Database) -> None:
+    _, (job_id, other) = post_jobs(database, "relu", "elu")
+    reject(database, job_id)
+    rejected = job(database, job_id)
+    assert (rejected.state, rejected.losses, rejected.worker_id) == (JobState.PENDING, 1, None)
+    assert {run.state for run in runs(database, job_id)} == {RunState.PENDING}
+    with database.write() as session:
+        lease = queue.claim_next(session, other, new_id(), devices=["any"])
+    assert lease is not None
+    assert lease.job_id == other, "it is not taken for one that was interrupted"
+
+
+def test_a_job_that_no_worker_is_fit_for_fails_with_the_reason(database: Database) -> None:
+    experiment_id, (job_id,) = post_jobs(database, "relu")
+    for _ in range(3):
+        reject(database, job_id)
+    assert (job(database, job_id).state, job(database, job_id).error) == (JobState.FAILED, "the data set is not there")
+    assert experiment(database, experiment_id).state == ExperimentState.FAILED
+
+
+def test_who_holds_an_old_token_rejects_nothing(database: Database) -> None:
+    _, (job_id,) = post_jobs(database, "relu")
+    old = claim(database, job_id)
+    silence(database, job_id, claimed_s=TTL_S + 1, heartbeat_s=None)
+    assert take_back(database, job_id)
+    before = everything(database)
+    with pytest.raises(LeaseLostError), database.write() as session:
+        queue.reject(session, old, "no", max_losses=3)
+    assert everything(database) == before

@@ -1,4 +1,6 @@
+import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -192,13 +194,20 @@ def test_it_runs_until_it_is_stopped(database: Database, settings: Settings, bro
     thread.start()
     _, (job_id,) = post_jobs(database, "relu")
     for _ in range(100):
-        if broker.messages() == [job_id]:
+        if broker.messages() == [job_id] and num_reconcilers(database) == 1:
             break
         stop.wait(0.05)
+    assert num_reconcilers(database) == 1
     stop.set()
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert broker.messages() == [job_id]
+    assert num_reconcilers(database) == 0, "it has signed off"
+
+
+def num_reconcilers(database: Database) -> int:
+    with database.read() as session:
+        return presence.num_reconcilers(session, 30)
 
 
 def test_checkpoints_that_a_dead_worker_left_behind_are_removed(database: Database, settings: Settings) -> None:
@@ -212,3 +221,17 @@ def test_checkpoints_that_a_dead_worker_left_behind_are_removed(database: Databa
     (settings.checkpoints_dir / "not a job").mkdir()
     reconciler.sweep(database, settings)
     assert sorted(path.name for path in settings.checkpoints_dir.iterdir()) == sorted([running, "not a job"])
+
+
+def test_checkpoints_of_a_job_long_purged_are_removed_and_young_ones_kept(
+    database: Database, settings: Settings
+) -> None:
+    _, (known,) = post_jobs(database, "relu")
+    old, young = new_id(), new_id()
+    for job_id in (known, old, young):
+        (settings.checkpoints_dir / job_id).mkdir(parents=True)
+    two_days_ago = time.time() - 2 * 86_400
+    for job_id in (known, old):
+        os.utime(settings.checkpoints_dir / job_id, (two_days_ago, two_days_ago))
+    reconciler.sweep(database, settings)
+    assert {path.name for path in settings.checkpoints_dir.iterdir()} == {known, young}
