@@ -41,4 +41,4 @@ def test_several_processes_answer_one_that_dies_is_replaced_and_all_end_together
         family = parent.children(recursive=True)
         api.send_signal(signal.SIGTERM)
         assert api.wait(30) == 0
-        assert not any(each.is_running() for each in family)
+        assert psutil.wait_procs(family, timeout=10)[1] == []
