@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak up check audit mutants bench
+.PHONY: help install demo test soak up check audit mutants bench load
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,3 +55,8 @@ mutants: install ## take safeguards out of a copy, one at a time, and see that t
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+LOAD_ARGS ?=
+
+load: install ## post and look at a fixed rate beside busy workers; LOAD_ARGS="URL" or "--soak 30", see docs/load.md
+	$(BIN)/python -m benchmarks.load $(LOAD_ARGS)

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="Redis or Valkey URL; the embedded broker of DATA_DIR when unset.")
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
+    api_processes: int = Field(1, ge=1, le=64, description="Processes that answer on the same address.")
     allowed_hosts: str = Field(
         "", description="Names in the Host header that are answered beside this machine's own, separated by commas."
     )

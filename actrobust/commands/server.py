@@ -18,6 +18,8 @@ from actrobust.commands.listening import listening_socket, refuse_open_host, url
 from actrobust.commands.output import CommandError, say, write
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from shared.settings import Settings
 
 API_SHUTDOWN_S = 5
@@ -32,6 +34,9 @@ def api(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535, show_default="8000")
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that answer on the same address.", min=1, max=64, show_default="1")
+    ] = None,
     unprotected: Annotated[
         bool,
         typer.Option("--unprotected", help="Listen beyond this machine without an API key: something else guards it."),
@@ -42,11 +47,13 @@ def api(
 
     It uses ACTROBUST_DATABASE_URL and ACTROBUST_BROKER_URL.
 
-    Example:
+    Examples:
 
         actrobust api --port 8000
+
+        actrobust api --processes 4
     """
-    settings = load_settings(host=host, port=port)
+    settings = load_settings(host=host, port=port, api_processes=processes)
     require_database(settings)
     if not unprotected:
         refuse_open_host(settings)
@@ -63,13 +70,13 @@ def _listener(settings: "Settings", socket_fd: int | None) -> AbstractContextMan
 
 def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool) -> None:
     import uvicorn
-
-    from api.app import create_app
+    from uvicorn.supervisors import Multiprocess
 
     write(LISTENING + url_of(listener))
     config = uvicorn.Config(
-        partial(create_app, settings),
+        partial(_application, settings, access_log=access_log),
         factory=True,
+        workers=settings.api_processes,
         http="h11",  # the other parser puts no bound on the length of headers
         proxy_headers=False,  # who connects is who counts; anybody could write a header
         log_level=settings.log_level.lower(),
@@ -77,11 +84,22 @@ def _run_api(settings: "Settings", listener: socket.socket, *, access_log: bool)
         server_header=False,
         access_log=False,  # the application writes its own, without what stands in addresses
     )
-    if not access_log:
-        logging.getLogger("api.access").setLevel(logging.WARNING)
+    if settings.api_processes > 1:
+        # It listens in our place, restarts those that die, and ends all of them on SIGTERM.
+        Multiprocess(config, sockets=[listener]).run()
+        return
     # Having shut down in order, uvicorn raises the signal once more; that is no reason for an exit code of failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _application(settings: "Settings", *, access_log: bool) -> "FastAPI":
+    """Made in each process that answers."""
+    from api.app import create_app
+
+    if not access_log:
+        logging.getLogger("api.access").setLevel(logging.WARNING)
+    return create_app(settings)
 
 
 def worker(

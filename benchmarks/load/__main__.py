@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="ar-") as folder:
         url = options.url or f"sqlite:///{Path(folder) / 'load.db'}"
-        with running_stack(Path(folder), url) as stack:
+        with running_stack(Path(folder), url, num_apis=options.apis) as stack:
             if options.soak:
                 problems = soak(stack, url, Path(folder) / "data", minutes=options.soak, rate=options.posts or 1.0)
             else:
@@ -42,6 +42,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two phases")
     parser.add_argument("--posts", type=float, help="a second; 50, and 1 in a soak")
     parser.add_argument("--gets", type=float, default=GETS_PER_S, help="a second")
+    parser.add_argument("--apis", type=int, default=1, help="processes that answer")
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     return parser.parse_args(arguments)
 

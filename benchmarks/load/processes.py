@@ -65,14 +65,14 @@ def broker(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def running_stack(folder: Path, database_url: str) -> Iterator[Stack]:
+def running_stack(folder: Path, database_url: str, *, num_apis: int = 1) -> Iterator[Stack]:
     """All parts, on a database that is brought up to date before; they end with the block."""
     upgrade(database_url)
     with broker(folder) as broker_url, ExitStack() as started:
         environment = _environment(folder, database_url, broker_url)
         parts: dict[str, Child] = {}
         commands = {
-            "api": ("api", "--port", "0"),
+            "api": ("api", "--port", "0", "--processes", str(num_apis)),
             "worker": ("worker", "--processes", str(NUM_SLOTS)),
             "reconciler": ("reconciler",),
         }

@@ -22,6 +22,9 @@ SAMPLE_S = 10.0
 DRAIN_TIMEOUT_S = 300.0
 # Until caches are full: statements, answers, what libraries load when they are first used.
 WARM_UP = 0.2
+# A training process grows by 100 MiB with its first job, which comes once its code is compiled.
+WARM_UP_SAMPLES = 6
+FEWEST_SAMPLES = 5
 MOST_GROWTH = 0.10
 # A pool that grows by another connection is no leak, nor is a process of 20 MiB that needs two more.
 ALLOWANCE_MIB = 5.0
@@ -83,10 +86,12 @@ def _drain(database_url: str, *, num_posted: int) -> list[str]:
 
 def _growth(samples: Sequence[Mapping[str, float]]) -> list[str]:
     """Medians of the first and the last fifth of what was sampled after the warm-up."""
-    warm = samples[int(WARM_UP * len(samples)) :]
+    warm = samples[max(WARM_UP_SAMPLES, int(WARM_UP * len(samples))) :]
+    if len(warm) < FEWEST_SAMPLES:
+        return ["too short to judge memory: soak for two minutes at least"]
     fifth = max(1, len(warm) // 5)
     problems = []
-    for name in samples[-1] if samples else ():
+    for name in warm[-1]:
         first, last = (
             statistics.median(each[name] for each in part if name in each) for part in (warm[:fifth], warm[-fifth:])
         )
