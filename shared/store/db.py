@@ -112,12 +112,14 @@ def _postgres_engine(url: str) -> Engine:
 
 def _sqlite_engine(url: str) -> Engine:
     path = make_url(url).database
+    # A database in memory lives in one connection for each thread, and its pool has no other size.
+    pool = {}
     if path and path != ":memory:":
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pool = {"pool_size": NUM_CONNECTIONS, "max_overflow": 5}
     engine = create_engine(
         url,
-        pool_size=NUM_CONNECTIONS,
-        max_overflow=5,
+        **pool,
         hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
     )
