@@ -79,8 +79,7 @@ def create_experiment(
         job_id = new_id()
         jobs.append({
             "id": job_id, "experiment_id": experiment.id, "activation": planned.activation, "device": device,
-            "activation_kind": kinds[planned.activation], "state": JobState.PENDING, "token": 0, "losses": 0,
-            "checkpoints": [],
+            "activation_kind": kinds[planned.activation], "state": JobState.PENDING,
         })  # fmt: skip
         # As plain rows: thousands of objects would take most of the time that a POST takes.
         runs += [
