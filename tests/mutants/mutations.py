@@ -175,7 +175,6 @@ _API = (
     _mutation(
         "workers are rung for before the experiment is stored", "api/endpoints/experiments.py",
         """        answer = service.create(parts.database, checked, posted, max_waiting=most)
-        parts.bell.ring()
 """,
         """        parts.bell.ring()
         answer = service.create(parts.database, checked, posted, max_waiting=most)
@@ -184,11 +183,10 @@ _API = (
     ),
     _mutation(
         "workers are rung for before the jobs wait again", "api/endpoints/experiments.py",
-        """    document = service.resume(parts.database, experiment_id, owner=owner)
-    parts.bell.ring()
+        """    document = service.resume(parts.database, experiment_id, owner=owner, max_waiting=most)
 """,
         """    parts.bell.ring()
-    document = service.resume(parts.database, experiment_id, owner=owner)
+    document = service.resume(parts.database, experiment_id, owner=owner, max_waiting=most)
 """,
         "tests/api/test_experiments.py::test_workers_are_rung_for_once_everybody_can_see_that_jobs_wait_again",
     ),
