@@ -244,7 +244,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         errors=[{"parameter": "nonsense", "detail": "this parameter does not exist", "type": "extra_forbidden"}],
     ),
     "429": _problem(
-        429, "more than 6000 such requests in a minute; wait as long as 'Retry-After' says", name="too-many-requests",
+        429, "more than 6000 requests in a minute; wait as long as 'Retry-After' says", name="too-many-requests",
         title="Too many requests",
     ),
     "500": _problem(500, "something went wrong on our side; the log tells more under this request_id"),

@@ -25,21 +25,21 @@ class RateLimit:
 
     def count_request(self, owner: str) -> None:
         """Raises: TooManyRequestsError: that was one too many."""
-        self._count(self._requests, "owner", owner)
+        self._count(self._requests, "owner", owner, detail=f"more than {self._requests.amount} requests in a minute")
 
     def count_runs(self, owner: str, num_runs: int) -> None:
         """Raises: TooManyRequestsError: so many more runs are too many."""
-        if not self._limiter.hit(self._runs, "runs", owner, cost=num_runs):
-            detail = f"{num_runs} more runs would be over {self._runs.amount} posted within a minute; wait for the next"
-            raise TooManyRequestsError(detail, retry_after_s=60)
+        detail = f"{num_runs} more runs would be more than {self._runs.amount} posted in a minute"
+        self._count(self._runs, "runs", owner, cost=num_runs, detail=detail)
 
     def count_failure(self, address: str) -> None:
         """Raises: TooManyRequestsError: that was one too many."""
-        self._count(self._failures, "address", address)
+        detail = f"more than {self._failures.amount} requests without a valid API key in a minute"
+        self._count(self._failures, "address", address, detail=detail)
 
-    def _count(self, limit: RateLimitItemPerMinute, *whose: str) -> None:
-        if self._limiter.hit(limit, *whose):
+    def _count(self, limit: RateLimitItemPerMinute, *whose: str, detail: str, cost: int = 1) -> None:
+        if self._limiter.hit(limit, *whose, cost=cost):
             return
         wait_s = self._limiter.get_window_stats(limit, *whose).reset_time - time.time()
-        detail = f"more than {limit.amount} such requests in a minute; wait as long as 'Retry-After' says"
+        detail = f"{detail}; wait as long as 'Retry-After' says"
         raise TooManyRequestsError(detail, retry_after_s=max(1, round(wait_s)))

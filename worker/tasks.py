@@ -54,10 +54,10 @@ class Process:
 
         def announce() -> None:
             while not self._left.is_set():
-                self._tell(lambda session: presence.announce(session, self.worker_id, device=device))
+                self._tell(
+                    lambda session: presence.announce(session, self.worker_id, device=self.settings.worker_device)
+                )
                 self._left.wait(WORKER_SILENCE_S / 3)
-
-        device = self.settings.worker_device
 
         threading.Thread(target=announce, name="presence", daemon=True).start()
 

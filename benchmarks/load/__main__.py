@@ -67,7 +67,8 @@ def _phase(stack: Stack, name: str, rate: float, seconds: float, make: Callable[
     slowest = max(outcome.latencies_ms, default=float("nan"))
     print(f"{name}, {rate:g} a second for {seconds:g} s: {len(outcome.latencies_ms)} answered")
     print(f"    errors: {outcome.errors.total()}; ms: {figures}, max {slowest:.0f}")
-    print(f"    CPU seconds: {used}; memory of the API now: {stack.memory_mib()['api']:.0f} MiB", flush=True)
+    api_mib = sum(size for name, size in stack.memory_mib().items() if name.startswith("api"))
+    print(f"    CPU seconds: {used}; memory of the API now: {api_mib:.0f} MiB", flush=True)
     return outcome
 
 

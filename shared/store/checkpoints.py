@@ -79,21 +79,16 @@ class CheckpointStore:
             return []
         return [path.name for path in self.folder.iterdir() if _is_id(path.name)]
 
-    def old_job_ids(self, age_s: float) -> list[str]:
-        """The jobs whose checkpoints nobody has touched for so long."""
-        oldest_s = time.time() - age_s
-        return [job_id for job_id in self.job_ids() if _touched_at(self.folder / job_id) < oldest_s]
+    def age_s(self, job_id: str) -> float:
+        """How long nobody has touched a job's checkpoints; 0 when there are none any more."""
+        try:
+            return time.time() - (self.folder / job_id).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def remove(self, job_id: str) -> None:
         """Remove all checkpoints of a job."""
         shutil.rmtree(self.folder / job_id, ignore_errors=True)
-
-
-def _touched_at(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return time.time()
 
 
 def _is_id(name: str) -> bool:

@@ -100,8 +100,14 @@ def mark_running(session: Session, lease: Lease) -> None:
     )
 
 
-def _guarded(lease: Lease, *states: JobState) -> Any:
-    return update(Job).where(Job.id == lease.job_id, Job.token == lease.token, Job.state.in_(states))
+def _change_held(session: Session, lease: Lease, *states: JobState, **values: Any) -> None:
+    """Change the job if this lease still holds it in one of these states.
+
+    Raises: LeaseLostError.
+    """
+    held = update(Job).where(Job.id == lease.job_id, Job.token == lease.token, Job.state.in_(states))
+    if changed_rows(session, held.values(values)) == 0:
+        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
 
 
 def renew(session: Session, lease: Lease) -> None:
@@ -109,8 +115,7 @@ def renew(session: Session, lease: Lease) -> None:
 
     Raises: LeaseLostError: the job was cancelled, or passed to somebody else.
     """
-    if changed_rows(session, _guarded(lease, JobState.RUNNING).values(heartbeat_at=now())) == 0:
-        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())
 
 
 def fix_numerics(session: Session, lease: Lease, numerics: dict[str, Any]) -> dict[str, Any]:
@@ -171,9 +176,7 @@ def save_checkpoint(session: Session, lease: Lease, checkpoints: list[dict[str, 
 
     Raises: LeaseLostError.
     """
-    statement = _guarded(lease, JobState.RUNNING).values(checkpoints=checkpoints, heartbeat_at=now())
-    if changed_rows(session, statement) == 0:
-        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _change_held(session, lease, JobState.RUNNING, checkpoints=checkpoints, heartbeat_at=now())
 
 
 def rewind(session: Session, lease: Lease, epoch: int) -> None:
@@ -216,9 +219,7 @@ def confirm_cancelled(session: Session, lease: Lease) -> bool:
 
 def _leave(session: Session, lease: Lease, to: JobState, *states: JobState, error: str | None = None) -> None:
     _lock_experiment(session, lease)
-    statement = _guarded(lease, *states).values(state=to, error=error, finished_at=now())
-    if changed_rows(session, statement) == 0:
-        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _change_held(session, lease, *states, state=to, error=error, finished_at=now())
 
 
 def _lock_experiment(session: Session, lease: Lease) -> None:
@@ -238,10 +239,7 @@ def release(session: Session, lease: Lease) -> None:
     Raises: LeaseLostError: it was cancelled, or passed to somebody else.
     """
     _lock_experiment(session, lease)
-    statement = _guarded(lease, JobState.RUNNING).values(state=JobState.PENDING, worker_id=None, dispatched_at=None)
-    if changed_rows(session, statement) == 0:
-        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
-    _let_runs_wait(session, lease.job_id)
+    _hand_back(session, lease)
 
 
 def reject(session: Session, lease: Lease, reason: str, *, max_losses: int) -> None:
@@ -251,14 +249,17 @@ def reject(session: Session, lease: Lease, reason: str, *, max_losses: int) -> N
 
     Raises: LeaseLostError.
     """
-    job = session.get_one(Job, lease.job_id)
-    if job.losses + 1 >= max_losses:
+    _lock_experiment(session, lease)
+    renew(session, lease)
+    if session.get_one(Job, lease.job_id).losses + 1 >= max_losses:
         fail(session, lease, reason)
         return
-    _lock_experiment(session, lease)
-    values = {"state": JobState.PENDING, "losses": Job.losses + 1, "worker_id": None, "claimed_at": None}
-    if changed_rows(session, _guarded(lease, JobState.RUNNING).values(dispatched_at=None, **values)) == 0:
-        raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    _hand_back(session, lease, losses=Job.losses + 1, claimed_at=None)
+
+
+def _hand_back(session: Session, lease: Lease, **values: Any) -> None:
+    waiting = {"state": JobState.PENDING, "worker_id": None, "dispatched_at": None}
+    _change_held(session, lease, JobState.RUNNING, **waiting, **values)
     _let_runs_wait(session, lease.job_id)
 
 

@@ -117,9 +117,10 @@ def purge_deleted(database: Database, settings: Settings) -> None:
 def remove_checkpoints(database: Database, settings: Settings) -> None:
     """Remove checkpoints of jobs that have succeeded, whose worker died before it could, and of jobs long purged."""
     files = CheckpointStore(settings.checkpoints_dir)
-    old = files.old_job_ids(ORPHAN_AGE_S)
+    job_ids = files.job_ids()
+    old = [job_id for job_id in job_ids if files.age_s(job_id) > ORPHAN_AGE_S]
     with database.read() as session:
-        query = select(Job.id).where(Job.id.in_(files.job_ids()), unindexed(Job.state) == JobState.SUCCEEDED)
+        query = select(Job.id).where(Job.id.in_(job_ids), unindexed(Job.state) == JobState.SUCCEEDED)
         succeeded = list(session.scalars(query))
         known = set(session.scalars(select(Job.id).where(Job.id.in_(old)))) if old else set()
     for job_id in [*succeeded, *(job_id for job_id in old if job_id not in known)]:

@@ -77,8 +77,8 @@ _STORE = (
     ),
     _mutation(
         "a flagged job may be renewed", "shared/store/queue.py",
-        "_guarded(lease, JobState.RUNNING).values(heartbeat_at=now())",
-        "_guarded(lease, JobState.RUNNING, JobState.CANCELLING).values(heartbeat_at=now())",
+        "    _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())",
+        "    _change_held(session, lease, JobState.RUNNING, JobState.CANCELLING, heartbeat_at=now())",
         f"{QUEUE}::test_a_cancelled_job_takes_no_more_writes",
         "tests/worker/test_lease_keeper.py::test_a_cancellation_stops_the_job_within_a_third_of_the_lease",
     ),
