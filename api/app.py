@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
+from api.acquaintances import Acquaintances
 from api.answers import AnswerCache
 from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
@@ -74,7 +75,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.effective_database_url)
         app.state.parts = parts = Parts(
             settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache(),
-            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs),
+            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs), Acquaintances(),
         )  # fmt: skip
         figures = ServiceFigures(parts)
         app.state.registry.register(figures)

@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from fastapi import Depends, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.requests import Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
 
 from api.deps import Parts, TheParts
 from shared.errors import InvalidKeyError
@@ -19,33 +21,42 @@ _BEARER = HTTPBearer(
 )
 
 
-def _owner(
+async def _owner(
     request: Request, parts: TheParts, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> str:
     """Whose experiments the request may see and change.
 
     Raises: InvalidKeyError: no key came, or one that lets nobody in; TooManyRequestsError.
     """
-    try:
-        owner = _identify(parts, bearer.credentials if bearer else None)
-    except InvalidKeyError:
-        parts.rate_limit.count_failure(request.client.host if request.client else "unknown")
-        raise
+    key = bearer.credentials if bearer else None
+    owner = parts.acquaintances.owner_of(key)
+    if owner is None:
+        owner = await run_in_threadpool(_identify, request, parts, key)
     request.state.owner = owner  # for the access log
     parts.rate_limit.count_request(owner)
     return owner
 
 
-def _identify(parts: Parts, key: str | None) -> str:
-    with parts.database.read() as session:
-        if key is not None:
-            try:
-                return owner_of(session, key)
-            except InvalidKeyError:
-                if keys_exist(session):
-                    raise
-        elif keys_exist(session):
-            raise InvalidKeyError("an API key is needed; send the header 'Authorization: Bearer actrobust_...'")
+def _identify(request: Request, parts: Parts, key: str | None) -> str:
+    try:
+        with parts.database.read() as session:
+            owner = _found(session, key)
+    except InvalidKeyError:
+        parts.rate_limit.count_failure(request.client.host if request.client else "unknown")
+        raise
+    parts.acquaintances.remember(key, owner)
+    return owner
+
+
+def _found(session: Session, key: str | None) -> str:
+    if key is not None:
+        try:
+            return owner_of(session, key)
+        except InvalidKeyError:
+            if keys_exist(session):
+                raise
+    elif keys_exist(session):
+        raise InvalidKeyError("an API key is needed; send the header 'Authorization: Bearer actrobust_...'")
     return LOCAL_OWNER
 
 

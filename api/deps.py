@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Query
 from fastapi.requests import Request
 
 from api import bodies
+from api.acquaintances import Acquaintances
 from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.queries import ClosedQuery
@@ -29,6 +30,7 @@ class Parts:
     broker: BrokerWatch
     answers: AnswerCache
     rate_limit: RateLimit
+    acquaintances: Acquaintances
 
 
 def parts_of(request: Request) -> Parts:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, TypeAdapter
@@ -70,3 +70,10 @@ ItemT = TypeVar("ItemT")
 def split(items: Sequence[ItemT], page_size: int) -> tuple[Sequence[ItemT], bool]:
     """A page out of up to `page_size + 1` items, and whether another one follows."""
     return items[:page_size], len(items) > page_size
+
+
+def body(items: Iterable[bytes], next_page_token: str | None) -> bytes:
+    """A page of items that are JSON already."""
+    # A token is base64: nothing in it would have to be escaped.
+    more = f',"next_page_token":"{next_page_token}"'.encode() if next_page_token else b""
+    return b'{"items":[' + b",".join(items) + b"]" + more + b"}"

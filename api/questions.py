@@ -16,11 +16,13 @@ from api import comparison, conditional, service
 from api.deps import Parts
 from shared.catalog.datasets import DATASETS
 from shared.errors import InvalidParameterError
-from shared.store import repository
+from shared.store import repository, settled
 from shared.store.tables import Experiment
 
 MOST_CURVE_POINTS = 100_000
 MOST_PAIRS = 20_000
+# Epochs of all runs. So few are compared in less time than it would take to wait for a turn.
+QUICK_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Asked:
     experiment: Experiment
     query: comparison.RobustnessQuery
     tag: str
+    is_quick: bool
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,42 @@ class Question:
         Raises: NotFoundError; InvalidParameterError: the experiment has nothing like that.
         """
         with parts.database.read() as session:
-            asked = self._asked(session, form)
-        unchanged = conditional.not_modified(request, asked.tag)
-        if unchanged is not None:
-            return unchanged
-        body = parts.answers.get(asked.tag)
-        if body is None:
-            # Meanwhile another request may have made it, or the experiment may have gone on.
-            with parts.answers.turn(self.owner), parts.database.read() as session:
+            mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
+            # Whether it can be asked was found out when it was first answered.
+            tag = self._tag_of(mark, form) if mark else self._asked(session, form).tag
+            unchanged = conditional.not_modified(request, tag)
+            if unchanged is not None:
+                return unchanged
+            body = parts.answers.get(tag)
+            if body is None:
                 asked = self._asked(session, form)
-                body = parts.answers.get(asked.tag) or form.make(_document(session, asked))
-            parts.answers.put(asked.tag, body)
-        return Response(body, headers=conditional.headers_for(asked.tag), media_type=form.media_type)
+                if asked.is_quick and form is AS_JSON:
+                    body = _document(session, asked)
+        if body is None:
+            tag, body = self._made_in_turn(parts, form)
+        parts.answers.put(tag, body)
+        return Response(body, headers=conditional.headers_for(tag), media_type=form.media_type)
+
+    def _made_in_turn(self, parts: Parts, form: Form) -> tuple[str, bytes]:
+        # Meanwhile another request may have made it, or the experiment may have gone on.
+        with parts.answers.turn(self.owner), parts.database.read() as session:
+            mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
+            asked = self._asked(session, form)
+            tag = self._tag_of(mark, form) if mark else asked.tag
+            return tag, parts.answers.get(tag) or form.make(_document(session, asked))
+
+    def _tag_of(self, mark: str, form: Form) -> str:
+        wanted = (self.wanted.metric, self.wanted.score, self.wanted.rates, sorted(self.wanted.include))
+        return conditional.weak_tag(service.version(), mark, wanted, form.name)
 
     def _asked(self, session: Session, form: Form) -> Asked:
         experiment = repository.get_experiment(session, self.experiment_id, owner=self.owner)
         query = _checked(self.wanted, experiment.spec)
-        progress = repository.progress_of(session, [experiment]).get(experiment.id)
+        progress = repository.progress_of(session, [experiment]).get(experiment.id, repository.Progress())
         claims = repository.num_claims(session, experiment.id), repository.num_described_runs(session, experiment.id)
         wanted = (query.metric, query.score, query.rates, sorted(query.include), form.name)
         tag = conditional.weak_tag(service.version(), experiment.id, experiment.state, progress, claims, wanted)
-        return Asked(experiment, query, tag)
+        return Asked(experiment, query, tag, is_quick=progress.epochs_total <= QUICK_ROWS)
 
 
 def _document(session: Session, asked: Asked) -> bytes:

@@ -9,7 +9,7 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from pydantic import AfterValidator, Field
 
-from api import conditional, pages, schemas, service
+from api import conditional, documents, pages, schemas, service
 from api.auth import Owner
 from api.bodies import parse_json
 from api.deps import Body, ExperimentId, NoParameters, TheParts
@@ -128,12 +128,9 @@ def list_experiments(parts: TheParts, owner: Owner, query: Annotated[ListQuery, 
             after=(after[0], str(after[1])) if after else None,
         )  # fmt: skip
         shown, more = pages.split(found, query.page_size)
-        documents = service.experiment_documents(session, shown)
-    page = schemas.Experiments(items=documents)
-    if more:
-        page.next_page_token = TOKENS.write((shown[-1].created_at, UUID(shown[-1].id)), listing=listing)
-    # As it is: FastAPI would take the documents apart and check every one again.
-    return Response(page.model_dump_json(exclude_unset=True), media_type="application/json")
+        items = documents.of_several(session, parts.answers, shown)
+    token = TOKENS.write((shown[-1].created_at, UUID(shown[-1].id)), listing=listing) if more else None
+    return Response(pages.body(items, token), media_type="application/json")
 
 
 @router.get(
@@ -154,12 +151,9 @@ def get_experiment(
 ) -> Response:
     """The resolved spec, state and progress. Ask again with `If-None-Match`: 304 as long as nothing has changed."""
     with parts.database.read() as session:
-        experiment = repository.get_experiment(session, experiment_id, owner=owner)
-        [document] = service.experiment_documents(session, [experiment])
-    # The time left passes without anything having happened.
-    tag = conditional.weak_tag(document.model_dump_json(exclude={"progress": {"eta_s"}}))
-    return conditional.not_modified(request, tag) or Response(
-        document.model_dump_json(), headers=conditional.headers_for(tag), media_type="application/json"
+        answer = documents.of_one(session, parts.answers, experiment_id, owner=owner)
+    return conditional.not_modified(request, answer.tag) or Response(
+        answer.body, headers=conditional.headers_for(answer.tag), media_type="application/json"
     )
 
 

@@ -15,6 +15,7 @@ from shared.errors import ConflictError, NotFoundError
 from shared.plan import Plan
 from shared.spec import ExperimentSpec
 from shared.store.rows import changed_rows
+from shared.store.settled import MARKED, Listed, listed
 from shared.store.states import (
     ExperimentState,
     JobState,
@@ -118,16 +119,23 @@ def list_experiments(
     limit: int,
     newest_first: bool = True,
     after: tuple[datetime, str] | None = None,
-) -> list[Experiment]:
+) -> list[Listed]:
     """A page of experiments by time of creation; `after` is the (created_at, id) of the page before's last one."""
     key = tuple_(Experiment.created_at, Experiment.id)
-    mine = select(Experiment).where(Experiment.owner == wanted.owner, Experiment.deleted_at.is_(None))
+    mine = select(*MARKED, Experiment.created_at).where(
+        Experiment.owner == wanted.owner, Experiment.deleted_at.is_(None)
+    )
     query = mine.where(*_conditions(wanted))
     if after is not None:
         position = tuple_(*after, types=[Experiment.created_at.type, Experiment.id.type])
         query = query.where(key < position if newest_first else key > position)
     order = [column.desc() if newest_first else column for column in (Experiment.created_at, Experiment.id)]
-    return list(session.scalars(query.order_by(*order).limit(limit)))
+    return listed(session, query.order_by(*order).limit(limit))
+
+
+def get_experiments(session: Session, experiment_ids: Sequence[str]) -> list[Experiment]:
+    """Those of some experiments that exist, in no order; whoever asks has found out whose they are."""
+    return list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids))))
 
 
 def _conditions(wanted: ExperimentFilter) -> list[ColumnElement[bool]]:
