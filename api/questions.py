@@ -21,7 +21,7 @@ from shared.store.tables import Experiment
 
 MOST_CURVE_POINTS = 100_000
 MOST_PAIRS = 20_000
-# Epochs of all runs. So few are compared in less time than it would take to wait for a turn.
+# Epochs of all runs.
 QUICK_ROWS = 2_000
 
 
@@ -37,12 +37,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Asked:
-    """A checked question, and the tag of everything that its answer depends on, found without computing it."""
+    """A checked question about an experiment."""
 
     experiment: Experiment
     query: comparison.RobustnessQuery
-    tag: str
-    is_quick: bool
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the comparison takes no longer than waiting for a turn would."""
+        spec = self.experiment.spec
+        num_runs = len(spec["activations"]) * (1 + len(spec["corruption"]["rates"])) * spec["num_seeds"]
+        return num_runs * int(spec["training"]["epochs"]) <= QUICK_ROWS
 
 
 @dataclass(frozen=True)
@@ -71,17 +76,14 @@ class Question:
         Raises: NotFoundError; InvalidParameterError: the experiment has nothing like that.
         """
         with parts.database.read() as session:
-            mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
-            # Whether it can be asked was found out when it was first answered.
-            tag = self._tag_of(mark, form) if mark else self._asked(session, form).tag
+            tag = self._tag(session, form)
             unchanged = conditional.not_modified(request, tag)
             if unchanged is not None:
                 return unchanged
             body = parts.answers.get(tag)
             if body is None:
-                asked = self._asked(session, form)
-                if asked.is_quick and form is AS_JSON:
-                    body = _document(session, asked)
+                asked = self._asked(session)
+                body = form.make(_document(session, asked)) if form is AS_JSON and asked.is_quick else None
         if body is None:
             tag, body = self._made_in_turn(parts, form)
         parts.answers.put(tag, body)
@@ -90,23 +92,23 @@ class Question:
     def _made_in_turn(self, parts: Parts, form: Form) -> tuple[str, bytes]:
         # Meanwhile another request may have made it, or the experiment may have gone on.
         with parts.answers.turn(self.owner), parts.database.read() as session:
-            mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
-            asked = self._asked(session, form)
-            tag = self._tag_of(mark, form) if mark else asked.tag
-            return tag, parts.answers.get(tag) or form.make(_document(session, asked))
+            tag = self._tag(session, form)
+            return tag, parts.answers.get(tag) or form.make(_document(session, self._asked(session)))
 
-    def _tag_of(self, mark: str, form: Form) -> str:
-        wanted = (self.wanted.metric, self.wanted.score, self.wanted.rates, sorted(self.wanted.include))
-        return conditional.weak_tag(service.version(), mark, wanted, form.name)
-
-    def _asked(self, session: Session, form: Form) -> Asked:
-        experiment = repository.get_experiment(session, self.experiment_id, owner=self.owner)
-        query = _checked(self.wanted, experiment.spec)
-        progress = repository.progress_of(session, [experiment]).get(experiment.id, repository.Progress())
+    def _tag(self, session: Session, form: Form) -> str:
+        wanted = self.wanted
+        asked_for = wanted.metric, wanted.score, sorted(wanted.rates), sorted(wanted.include), form.name
+        mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
+        if mark is not None:
+            return conditional.weak_tag(service.version(), mark, asked_for)
+        experiment = self._asked(session).experiment
+        progress = repository.progress_of(session, [experiment]).get(experiment.id)
         claims = repository.num_claims(session, experiment.id), repository.num_described_runs(session, experiment.id)
-        wanted = (query.metric, query.score, query.rates, sorted(query.include), form.name)
-        tag = conditional.weak_tag(service.version(), experiment.id, experiment.state, progress, claims, wanted)
-        return Asked(experiment, query, tag, is_quick=progress.epochs_total <= QUICK_ROWS)
+        return conditional.weak_tag(service.version(), experiment.id, experiment.state, progress, claims, asked_for)
+
+    def _asked(self, session: Session) -> Asked:
+        experiment = repository.get_experiment(session, self.experiment_id, owner=self.owner)
+        return Asked(experiment, _checked(self.wanted, experiment.spec))
 
 
 def _document(session: Session, asked: Asked) -> bytes:

@@ -6,7 +6,7 @@ it as latency instead of slowing its clients down.
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -55,7 +55,8 @@ class Traffic:
         address = urlsplit(url)
         assert address.hostname is not None
         self._host, self._port = address.hostname, address.port or 80
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        # The one that has been idle longest goes first: many callers, not one who keeps a few connections busy.
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
         self._num_open = 0
         self.outcome = Outcome()
 
@@ -100,7 +101,7 @@ class Traffic:
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:
-            reader, writer = self._idle.pop()
+            reader, writer = self._idle.popleft()
             if not reader.at_eof():
                 return reader, writer
             self._num_open -= 1

@@ -1,5 +1,6 @@
 """The two-key matrix: who is let in where, over every route of the OpenAPI document."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from api.acquaintances import REMEMBERED_S
 from api.app import create_app
 from shared.settings import Settings
 from shared.store.db import Database
@@ -125,13 +127,27 @@ def test_one_idempotency_key_of_two_owners_makes_two_experiments(keys: Keys) -> 
     assert len(ids) == 2
 
 
+def refused_within_a_second(client: TestClient, path: str, headers: dict[str, str]) -> None:
+    deadline_s = time.monotonic() + REMEMBERED_S + 1.0
+    while client.get(path, headers=headers).status_code != 401:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def test_a_key_that_was_just_used_is_refused_within_a_second_of_its_revocation(keys: Keys) -> None:
+    assert keys.client.get("/experiments", headers=bearer(keys.alice)).status_code == 200
+    with keys.database.write() as session:
+        revoke_key(session, keys.alice[:20])
+    refused_within_a_second(keys.client, "/experiments", bearer(keys.alice))
+
+
 def test_a_service_without_keys_asks_for_none_and_its_experiments_belong_to_local(
     client: TestClient, database: Database
 ) -> None:
     experiment_id = post(client)["id"]
     assert client.get("/experiments", headers=bearer("actrobust_left_over")).status_code == 200
     local, other = (make_key(database, name) for name in ("local", "other"))
-    assert client.get(f"/experiments/{experiment_id}").status_code == 401
+    refused_within_a_second(client, f"/experiments/{experiment_id}", {})
     assert client.get(f"/experiments/{experiment_id}", headers=bearer(local)).status_code == 200
     assert client.get(f"/experiments/{experiment_id}", headers=bearer(other)).status_code == 404
 
