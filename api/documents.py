@@ -9,6 +9,7 @@ from api import schemas, service
 from api.answers import AnswerCache
 from api.conditional import weak_tag
 from shared.store import repository, settled
+from shared.store.db import Database
 from shared.store.settled import Listed
 
 
@@ -20,26 +21,28 @@ class Tagged:
     tag: str
 
 
-def of_one(session: Session, answers: AnswerCache, experiment_id: str, *, owner: str) -> Tagged:
+def of_one(database: Database, answers: AnswerCache, experiment_id: str, *, owner: str) -> Tagged:
     """One experiment.
 
     Raises: NotFoundError.
     """
-    mark = settled.mark_of(session, experiment_id, owner=owner)
+    with database.look() as session:
+        mark = settled.mark_of(session, experiment_id, owner=owner)
     body = answers.get(_kept_under(mark)) if mark else None
     if mark and body is not None:
         return Tagged(body, _kept_under(mark))
-    experiment = repository.get_experiment(session, experiment_id, owner=owner)
-    [document] = service.experiment_documents(session, [experiment])
-    return _written(answers, document, mark)
+    with database.read() as session:
+        experiment = repository.get_experiment(session, experiment_id, owner=owner)
+        [document] = service.experiment_documents(session, [experiment])
+    return _written(answers, document, settled.mark_on(experiment))
 
 
 def of_several(session: Session, answers: AnswerCache, listed: Sequence[Listed]) -> Iterator[bytes]:
     """The experiments of a listing, in its order; those that are not known by heart are read together."""
     known = {each.id: answers.get(_kept_under(each.mark)) if each.mark else None for each in listed}
     missing = [experiment_id for experiment_id, body in known.items() if body is None]
-    marks = {each.id: each.mark for each in listed}
     if missing:
+        marks = {each.id: each.mark for each in listed}
         for document in service.experiment_documents(session, repository.get_experiments(session, missing)):
             known[document.id] = _written(answers, document, marks[document.id]).body
     return (body for body in known.values() if body is not None)

@@ -16,6 +16,7 @@ from api import comparison, conditional, service
 from api.deps import Parts
 from shared.catalog.datasets import DATASETS
 from shared.errors import InvalidParameterError
+from shared.plan import num_runs_of
 from shared.store import repository, settled
 from shared.store.tables import Experiment
 
@@ -45,9 +46,7 @@ class Asked:
     @property
     def is_quick(self) -> bool:
         """Whether the comparison takes no longer than waiting for a turn would."""
-        spec = self.experiment.spec
-        num_runs = len(spec["activations"]) * (1 + len(spec["corruption"]["rates"])) * spec["num_seeds"]
-        return num_runs * int(spec["training"]["epochs"]) <= QUICK_ROWS
+        return num_runs_of(self.experiment.spec) * self.experiment.num_epochs <= QUICK_ROWS
 
 
 @dataclass(frozen=True)
@@ -75,36 +74,45 @@ class Question:
 
         Raises: NotFoundError; InvalidParameterError: the experiment has nothing like that.
         """
-        with parts.database.read() as session:
-            tag = self._tag(session, form)
-            unchanged = conditional.not_modified(request, tag)
-            if unchanged is not None:
-                return unchanged
-            body = parts.answers.get(tag)
-            if body is None:
-                asked = self._asked(session)
-                body = form.make(_document(session, asked)) if form is AS_JSON and asked.is_quick else None
+        tag = self._tag(parts, form)
+        unchanged = conditional.not_modified(request, tag)
+        if unchanged is not None:
+            return unchanged
+        body = parts.answers.get(tag) or self._made_at_once(parts, form)
         if body is None:
-            tag, body = self._made_in_turn(parts, form)
+            # Meanwhile another request may have made it, or the experiment may have gone on.
+            with parts.answers.turn(self.owner):
+                tag = self._tag(parts, form)
+                body = parts.answers.get(tag) or self._made(parts, form)
         parts.answers.put(tag, body)
         return Response(body, headers=conditional.headers_for(tag), media_type=form.media_type)
 
-    def _made_in_turn(self, parts: Parts, form: Form) -> tuple[str, bytes]:
-        # Meanwhile another request may have made it, or the experiment may have gone on.
-        with parts.answers.turn(self.owner), parts.database.read() as session:
-            tag = self._tag(session, form)
-            return tag, parts.answers.get(tag) or form.make(_document(session, self._asked(session)))
+    def _made_at_once(self, parts: Parts, form: Form) -> bytes | None:
+        if form is not AS_JSON:
+            return None
+        with parts.database.read() as session:
+            asked = self._asked(session)
+            return _document(session, asked) if asked.is_quick else None
 
-    def _tag(self, session: Session, form: Form) -> str:
+    def _made(self, parts: Parts, form: Form) -> bytes:
+        with parts.database.read() as session:
+            return form.make(_document(session, self._asked(session)))
+
+    def _tag(self, parts: Parts, form: Form) -> str:
         wanted = self.wanted
         asked_for = wanted.metric, wanted.score, sorted(wanted.rates), sorted(wanted.include), form.name
-        mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
+        with parts.database.look() as session:
+            mark = settled.mark_of(session, self.experiment_id, owner=self.owner)
         if mark is not None:
             return conditional.weak_tag(service.version(), mark, asked_for)
-        experiment = self._asked(session).experiment
-        progress = repository.progress_of(session, [experiment]).get(experiment.id)
-        claims = repository.num_claims(session, experiment.id), repository.num_described_runs(session, experiment.id)
-        return conditional.weak_tag(service.version(), experiment.id, experiment.state, progress, claims, asked_for)
+        with parts.database.read() as session:
+            experiment = self._asked(session).experiment
+            progress = repository.progress_of(session, [experiment]).get(experiment.id)
+            num_described = repository.num_described_runs(session, experiment.id)
+            claims = repository.num_claims(session, experiment.id)
+        return conditional.weak_tag(
+            service.version(), experiment.id, experiment.state, progress, claims, num_described, asked_for
+        )
 
     def _asked(self, session: Session) -> Asked:
         experiment = repository.get_experiment(session, self.experiment_id, owner=self.owner)

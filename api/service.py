@@ -20,11 +20,12 @@ from shared.errors import (
     InvalidSpecError,
     TooManyRequestsError,
 )
-from shared.plan import Plan, budget_problems, plan
+from shared.plan import Plan, budget_problems, num_runs_of, plan
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, resolve
 from shared.store import lifecycle, repository
 from shared.store.db import Database
+from shared.store.settled import is_untouched
 from shared.store.states import ExperimentState
 from shared.store.tables import Experiment, IdempotencyKey
 
@@ -128,7 +129,7 @@ def create(database: Database, checked: Checked, posted: Posted, *, max_waiting:
                 return _replay(first, posted)
         _check_queue(session, owner, max_waiting)
         experiment = repository.create_experiment(session, checked.spec, checked.plan, provenance, owner=owner)
-        document = _new_document(experiment, checked.plan).model_dump_json()
+        document = _new_document(experiment).model_dump_json()
         if row is not None:
             row.status, row.response, row.experiment_id = ACCEPTED, document, experiment.id
         return Answer(ACCEPTED, document, experiment.id)
@@ -161,17 +162,24 @@ def _provenance(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _new_document(experiment: Experiment, planned: Plan) -> schemas.Experiment:
+def _new_document(experiment: Experiment) -> schemas.Experiment:
     """Of one that nobody has begun to train: everything about it is known without asking."""
-    total = planned.num_runs
-    return _document(experiment, repository.Progress(total, epochs_total=total * planned.num_epochs), [])
+    return _document(experiment, _nothing_yet(experiment), [])
 
 
 def experiment_documents(session: Session, experiments: Sequence[Experiment]) -> list[schemas.Experiment]:
     """Experiments as they are answered."""
-    progress = repository.progress_of(session, experiments)
-    numerics = repository.distinct_numerics(session, experiments)
-    return [_document(each, progress.get(each.id, repository.Progress()), numerics[each.id]) for each in experiments]
+    begun = [each for each in experiments if not is_untouched(each)]
+    progress = repository.progress_of(session, begun) if begun else {}
+    numerics = repository.distinct_numerics(session, begun) if begun else {}
+    return [
+        _document(each, progress.get(each.id) or _nothing_yet(each), numerics.get(each.id, [])) for each in experiments
+    ]
+
+
+def _nothing_yet(experiment: Experiment) -> repository.Progress:
+    total = num_runs_of(experiment.spec)
+    return repository.Progress(total, epochs_total=total * experiment.num_epochs)
 
 
 def _document(

@@ -1,9 +1,10 @@
 """From a spec to its jobs and runs, what they will cost, and whether that is within an operator's bounds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from typing import Any
 
 from shared.catalog.layers import Cost, cost, rows_evaluated_at_once
 from shared.errors import FieldProblem
@@ -126,6 +127,11 @@ def _memory(spec: ExperimentSpec, network: Cost, num_members: int) -> int:
     batch = largest_batch * network.activation_numbers * number_bytes
     # Every member may hold a dirty copy of the training rows.
     return examples * (1 + num_members) + weights + batch
+
+
+def num_runs_of(spec: Mapping[str, Any]) -> int:
+    """How many runs a resolved spec has, from the document that is stored of it."""
+    return len(spec["activations"]) * (1 + len(spec["corruption"]["rates"])) * int(spec["num_seeds"])
 
 
 def budget_problems(planned: Plan, settings: Settings) -> list[FieldProblem]:

@@ -150,8 +150,7 @@ def get_experiment(
     _if_none_match: conditional.IfNoneMatch = "",
 ) -> Response:
     """The resolved spec, state and progress. Ask again with `If-None-Match`: 304 as long as nothing has changed."""
-    with parts.database.read() as session:
-        answer = documents.of_one(session, parts.answers, experiment_id, owner=owner)
+    answer = documents.of_one(parts.database, parts.answers, experiment_id, owner=owner)
     return conditional.not_modified(request, answer.tag) or Response(
         answer.body, headers=conditional.headers_for(answer.tag), media_type="application/json"
     )

@@ -39,13 +39,14 @@ def list_runs(
     listing = query.listing("runs", experiment_id)
     after = TOKENS.read(query.page_token, listing=listing)
     wanted = repository.RunFilter(query.activation, query.rate, query.seed, query.state)
-    with parts.database.read() as session:
+    with parts.database.look() as session:
         mark = settled.mark_of(session, experiment_id, owner=owner)
-        # Not an entity tag: the call has none. It names the page all the same.
-        name = conditional.weak_tag(service.version(), mark, listing, after, query.page_size)
-        known = parts.answers.get(name) if mark else None
-        if known is not None:
-            return Response(known, media_type="application/json")
+    # Not an entity tag: the call has none. It names the page all the same.
+    name = conditional.weak_tag(service.version(), mark, listing, after, query.page_size)
+    known = parts.answers.get(name) if mark else None
+    if known is not None:
+        return Response(known, media_type="application/json")
+    with parts.database.look() as session:
         found = repository.list_runs(
             session, experiment_id, wanted, limit=query.page_size + 1, after_position=after[0] if after else -1
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 
 from shared.errors import ServiceUnavailableError
@@ -23,6 +23,8 @@ POSTGRES_OPTIONS = (
 )
 # A server that went away without a word is found out before a lease of the default length is over.
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+# A connection that was idle for longer may have been closed by the server, or by something on the way.
+MOST_IDLE_S = 1.0
 UNKNOWN_TABLE_OR_COLUMN = ("42P01", "42703")
 # What a server answers that was demoted to a standby a moment ago.
 READ_ONLY = "25006"
@@ -40,6 +42,8 @@ class Database:
         # SQLite's readers see one state anyway; PostgreSQL's would see what is committed between their statements.
         one_state = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**one_state)
+        # One statement sees one state anyway. Without a transaction around it, it is one message instead of three.
+        self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if one_state else self.engine
         # SQLite's one writer at a time. Its own way to wait is to ask again after ever longer pauses, in no order.
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._turn: AbstractContextManager[Any] = threading.Lock() if is_sqlite else nullcontext()
@@ -48,6 +52,12 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A session that sees one state of the database and changes nothing."""
         with _named_failures(), Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """A session for a single query, the cheapest there is; a second one may see another state of the database."""
+        with _named_failures(), Session(self._looking, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -95,12 +105,14 @@ def _postgres_engine(url: str) -> Engine:
 
     engine = create_engine(
         url,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # few that are busy know their statements; many that take turns would forget them
         pool_size=NUM_CONNECTIONS,
         max_overflow=5,
         hide_parameters=True,
         connect_args={"options": POSTGRES_OPTIONS, "connect_timeout": 5, **KEEPALIVE},
     )
+
+    _ping_after_idling(engine)
 
     @event.listens_for(engine, "before_cursor_execute")
     def _choose_format(connection: Any, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: ARG001 (SQLAlchemy's signature)
@@ -108,6 +120,23 @@ def _postgres_engine(url: str) -> Engine:
             cursor.format = Format.BINARY
 
     return engine
+
+
+def _ping_after_idling(engine: Engine) -> None:
+    """Ask a connection whether it still lives before it is used again, unless it did a moment ago."""
+
+    @event.listens_for(engine, "checkin")
+    def _note_time(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, record: Any, _proxy: object) -> None:
+        if connection is None or time.monotonic() - record.info.get("used_at", time.monotonic()) < MOST_IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool opens another one
 
 
 def _sqlite_engine(url: str) -> Engine:
