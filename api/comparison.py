@@ -108,6 +108,7 @@ class _Place:
         self.activations = tuple(activation.name for activation in spec.activations)
         self.shape = (len(self.activations), len(spec.rates), spec.num_seeds)
         self.num_epochs = spec.training.epochs
+        self.is_begun = any(run.epoch for run in runs)
         activation = {name: a for a, name in enumerate(self.activations)}
         rate = {rate: r for r, rate in enumerate(spec.rates)}
         index = [(activation[run.activation], rate[run.rate], run.seed) for run in runs]
@@ -127,6 +128,8 @@ def _columns(
 ) -> list[NDArray[np.float64]]:
     """Columns of the metrics as arrays (activations, rates, seeds, epochs); NaN where there is no row."""
     columns = [np.full((*place.shape, place.num_epochs), np.nan) for _ in names]
+    if not place.is_begun:
+        return columns
     for chunk in number_chunks(session, experiment_id, names, wanted):
         position, epoch, *values = chunk.T
         index = place.by_position[position.astype(np.int64)] * place.num_epochs + epoch.astype(np.int64) - 1

@@ -13,6 +13,21 @@ from shared.redaction import redact
 SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
 
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+# One list for good: loggers that were used keep it.
+_PROCESSORS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    *_SHARED,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
+
+
 class LoggingSettings(Protocol):
     """The settings that logging needs."""
 
@@ -27,24 +42,14 @@ class LoggingSettings(Protocol):
 
 def configure_logging(settings: LoggingSettings) -> None:
     """Send every log line, ours and the libraries', to standard error; calling it again changes the settings."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,  # else each line would have its logger put together anew
     )
     handler = _OurHandler(sys.stderr)
-    handler.setFormatter(_formatter(shared, as_json=settings.log_format == "json"))
+    handler.setFormatter(_formatter(as_json=settings.log_format == "json"))
     root = logging.getLogger()
     root.handlers = [*(old for old in root.handlers if not isinstance(old, _OurHandler)), handler]
     root.setLevel(settings.log_level)
@@ -60,7 +65,7 @@ class _OurHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Told apart from the handlers of others, which stay."""
 
 
-def _formatter(shared: list[Processor], *, as_json: bool) -> logging.Formatter:
+def _formatter(*, as_json: bool) -> logging.Formatter:
     # Tracebacks without local variables: those may hold keys and database URLs.
     render: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -70,7 +75,7 @@ def _formatter(shared: list[Processor], *, as_json: bool) -> logging.Formatter:
         ]
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=_SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _without_secrets],
     )
 

@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Text, case, cast, delete, func, insert, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -16,11 +30,7 @@ from shared.plan import Plan
 from shared.spec import ExperimentSpec
 from shared.store.rows import changed_rows
 from shared.store.settled import MARKED, Listed, listed
-from shared.store.states import (
-    ExperimentState,
-    JobState,
-    RunState,
-)
+from shared.store.states import ExperimentState, JobState, RunState
 from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, Run
 from shared.store.types import new_id
 
@@ -103,13 +113,18 @@ def get_experiment(session: Session, experiment_id: str, *, owner: str, lock: bo
         lock: keep it from changing until the transaction ends. Whoever changes both takes it before its jobs.
     Raises: NotFoundError: it does not exist, or was deleted.
     """
-    query = select(Experiment).where(
-        Experiment.id == experiment_id, Experiment.owner == owner, Experiment.deleted_at.is_(None)
-    )
-    experiment = session.scalar(query.with_for_update() if lock else query)
+    values = {"experiment_id": experiment_id, "owner": owner}
+    experiment = session.scalar(_OF_OWNER.with_for_update() if lock else _OF_OWNER, values)
     if experiment is None:
         raise NotFoundError(f"there is no experiment {experiment_id}")
     return experiment
+
+
+_OF_OWNER = select(Experiment).where(
+    Experiment.id == bindparam("experiment_id"),
+    Experiment.owner == bindparam("owner"),
+    Experiment.deleted_at.is_(None),
+)
 
 
 def list_experiments(
@@ -206,11 +221,17 @@ def run_facts(session: Session, experiment_id: str) -> Sequence[Row[*tuple[Any, 
 
     Plain rows: thousands of objects would take longer to make than the statistics do.
     """
-    columns = (
+    return session.execute(_RUN_FACTS, {"experiment_id": experiment_id}).all()
+
+
+_RUN_FACTS: Select[*tuple[Any, ...]] = (
+    select(
         Run.position, Run.activation, Run.rate, Run.seed, Run.state, Run.outcome, Run.epoch, Run.null_loss,
         Run.null_accuracy,
-    )  # fmt: skip
-    return session.execute(select(*columns).where(Run.experiment_id == experiment_id).order_by(Run.position)).all()
+    )
+    .where(Run.experiment_id == bindparam("experiment_id"))
+    .order_by(Run.position)
+)  # fmt: skip
 
 
 def distinct_numerics(session: Session, experiments: Sequence[Experiment]) -> dict[str, list[dict[str, Any]]]:
