@@ -1,5 +1,6 @@
 """Connections and transactions: `Database.read()` and `Database.write()` are the only ones who begin and commit."""
 
+import random
 import sqlite3
 import threading
 import time
@@ -15,6 +16,8 @@ from sqlalchemy.orm import Session
 from shared.errors import ServiceUnavailableError
 
 SQLITE_BUSY_TIMEOUT_S = 30
+# Most transactions take a few milliseconds.
+SQLITE_PAUSE_S = (0.0005, 0.0025)
 # As many as the API has threads, and a few for what it does beside answering: a connection that has to be opened first
 # costs more than most transactions.
 NUM_CONNECTIONS = 45
@@ -162,10 +165,34 @@ def _sqlite_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        writes = connection.get_execution_options().get("actrobust_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if not connection.get_execution_options().get("actrobust_write", False):
+            connection.exec_driver_sql("BEGIN")
+        elif not _begin_soon(connection.connection.driver_connection):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _begin_soon(connection: sqlite3.Connection) -> bool:
+    """Begin to write as soon as another process has ended; False if none lets us, or it cannot be begun at all.
+
+    SQLite itself would ask again after pauses that grow to a tenth of a second, in which others come first.
+    """
+    deadline_s = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while time.monotonic() < deadline_s:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    return False
+                time.sleep(random.uniform(*SQLITE_PAUSE_S))  # noqa: S311 # nosec B311 (no secret, a pause)
+            else:
+                return True
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={1000 * SQLITE_BUSY_TIMEOUT_S}")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
