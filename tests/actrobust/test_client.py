@@ -193,7 +193,7 @@ def test_a_read_that_is_lost_or_put_off_is_sent_again(tiny_service: TinyService)
 
 def test_the_service_says_how_long_to_wait(tiny_service: TinyService, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", pauses.append)
     tiny_service.answer = lambda _: (
         Reply({"title": "Later"}, status=429, headers={"Retry-After": "7"})
         if len(tiny_service.requests) == 1

@@ -113,7 +113,7 @@ def test_in_a_notebook_one_output_is_replaced_each_time(monkeypatch: pytest.Monk
         shown.append(bundle)
         return Handle()
 
-    monkeypatch.setattr("IPython.display", display)
+    monkeypatch.setattr("IPython.display.display", display)
     with NotebookProgress() as progress:
         for state in ("queued", "running", "succeeded"):
             progress.note("<b>away</b>")
