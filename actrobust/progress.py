@@ -154,13 +154,12 @@ class NotebookProgress(AbstractContextManager["NotebookProgress"]):
 
     def update(self, now: Snapshot) -> None:
         """Show this moment."""
-        from IPython import display as notebook
+        from IPython.display import display
 
         said = f"{self._note}\n{total_line(now)}".strip()
         bundle = {"text/plain": said, "text/html": _as_html(now, self._note)}
         if self._handle is None:
-            show: Any = notebook.display
-            self._handle = show(bundle, raw=True, display_id=True)
+            self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 

@@ -1,7 +1,7 @@
 """JSON Schema in words, for the reference pages."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -68,7 +68,7 @@ def default_in_words(schema: Schema) -> str:
     return "" if default in (None, "", []) else f"`{json.dumps(default)}`"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return [*(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines), ""]
