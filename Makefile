@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak up check audit mutants bench load
+.PHONY: help install demo test soak up check audit mutants bench load docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,11 @@ mutants: install ## take safeguards out of a copy, one at a time, and see that t
 bench: install ## measure what is claimed about speed against its rivals, half an hour; writes docs/performance.md
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+docs: install ## make the reference pages, the pictures and the notebook anew, from the code and from real runs; a minute
+	$(BIN)/python -m docs.make_reference
+	$(BIN)/python -m docs.make_pictures
+	$(BIN)/python -m docs.make_notebook
 
 LOAD_ARGS ?=
 

@@ -1,95 +1,61 @@
 """Python client of the service. It speaks HTTP only and imports nothing of the server."""
 
 import ipaddress
-import time
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Literal, Self, Unpack
 from urllib.parse import quote
 
 import httpx2
+
+from actrobust.errors import ClientError, ProblemError, ServiceUnreachableError
+from actrobust.experiment import Experiment
+from actrobust.retries import Retries
+from actrobust.specs import SpecFields, document_of
+
+__all__ = ["Client", "ClientError", "Json", "ProblemError", "ServiceUnreachableError", "is_loopback"]
 
 Json = dict[str, Any]
 """A JSON object as the service sends it; its fields are those of the OpenAPI document."""
 
 Query = str | int | float | bool | None | list[str] | list[float]
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 PAGE_SIZE = 1000
-POST_ATTEMPTS = 5
-FIRST_PAUSE_S = 0.2
-
-
-class ClientError(Exception):
-    """Base of everything that a call can raise."""
-
-
-class ServiceUnreachableError(ClientError):
-    """No answer came back."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(
-            f"no service answers at {url} ({reason}); "
-            "start one with 'actrobust serve' or give another address with --url"
-        )
-
-
-class ProblemError(ClientError):
-    """The service refused; `errors` holds an object for each fault of the input: `pointer` or `parameter`, `detail`."""
-
-    def __init__(self, status: int, document: Json) -> None:
-        self.status = status
-        self.title = str(document.get("title") or "the request failed")
-        self.detail: str | None = document.get("detail")
-        self.request_id: str | None = document.get("request_id")
-        self.errors: list[Json] = [error for error in document.get("errors") or [] if isinstance(error, dict)]
-        super().__init__(str(self))
-
-    def __str__(self) -> str:
-        if self.errors:
-            return "\n".join(["the request was refused", *(f"  {_describe(error)}" for error in self.errors)])
-        if self.status == 401:
-            return f"{self.detail or self.title}; 'actrobust' takes the key from ACTROBUST_API_KEY"
-        text = self.detail or f"{self.title} (HTTP {self.status})"
-        # The service's log says more about a fault of its own.
-        return f"{text} (request {self.request_id})" if self.status >= 500 and self.request_id else text
-
-
-def _describe(error: Json) -> str:
-    place = error.get("pointer") or error.get("parameter") or error.get("header")
-    detail = str(error.get("detail") or "is not valid")
-    return f"{place}: {detail}" if place else detail
 
 
 class Client:
-    """One service. Every method returns the decoded JSON; all raise `ServiceUnreachableError` and `ProblemError`.
+    """One service. All methods raise `ServiceUnreachableError` and `ProblemError`.
+
+    `run` and `start` give a handle to hold on to; the others are the service's calls, one each, and return the decoded
+    JSON. What is safe to send again is sent again: reads, and posts, which carry a key, so that an experiment exists
+    once at most. A service that asks for patience (429, 503 with `Retry-After`) gets up to a minute.
 
     Args:
-        api_key: what the service asks for if it has keys; sent to `base_url` only.
+        url: its address; else ACTROBUST_URL, else http://127.0.0.1:8000.
+        api_key: what the service asks for if it has keys; else ACTROBUST_API_KEY. Sent to `url` only.
     """
 
     def __init__(
         self,
-        base_url: str,
-        *,
+        url: str | None = None,
         api_key: str | None = None,
+        *,
         timeout_s: float = 30.0,
+        retries: Retries | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        try:
-            url = httpx2.URL(self.base_url)
-        except httpx2.InvalidURL as error:
-            raise ServiceUnreachableError(base_url, f"not a URL: {error}") from None
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ServiceUnreachableError(base_url, "not a URL; it looks like http://127.0.0.1:8000")
+        self.base_url = (os.environ.get("ACTROBUST_URL") or DEFAULT_URL if url is None else url).rstrip("/")
+        self._retries = retries or Retries()
+        address = _checked(self.base_url)
+        key = api_key or os.environ.get("ACTROBUST_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         # A proxy of the environment would look for "127.0.0.1" on its own machine.
-        trust_env = not is_loopback(url.host)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        trust_env = not is_loopback(address.host)
         self._http = httpx2.Client(
-            base_url=url, headers=headers, timeout=timeout_s, trust_env=trust_env, transport=transport
+            base_url=address, headers=headers, timeout=timeout_s, trust_env=trust_env, transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -104,26 +70,60 @@ class Client:
         """Close all connections."""
         self._http.close()
 
+    def run(
+        self,
+        spec: str | Mapping[str, Any] | None = None,
+        /,
+        *,
+        timeout_s: float | None = None,
+        progress: bool = True,
+        **fields: Unpack[SpecFields],
+    ) -> Experiment:
+        """Post an experiment and wait until it has succeeded; arguments as for `start` and `Experiment.wait`.
+
+        Ctrl-C stops the waiting, not the experiment, and says how to wait again.
+
+        Raises: ExperimentFailedError: it failed or was cancelled. WaitTimeoutError: it goes on.
+        """
+        experiment = self.start(spec, **fields)
+        experiment.wait(timeout_s=timeout_s, progress=progress)
+        experiment.raise_unless_succeeded()
+        return experiment
+
+    def start(
+        self,
+        spec: str | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[SpecFields],
+    ) -> Experiment:
+        """Post an experiment.
+
+        Args:
+            spec: a preset's name, or a spec as JSON has it.
+            idempotency_key: with the same one a repeated call gives the same experiment instead of another.
+            fields: fields of the spec, merged into it: `num_seeds=5`, `dataset={"kind": "digits"}` or
+                `dataset="digits"`.
+        """
+        document = document_of(spec, fields)
+        return Experiment(self, self.create_experiment(document, idempotency_key=idempotency_key))
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        """The handle of an experiment that exists."""
+        return Experiment(self, self.get_experiment(experiment_id))
+
+    def how_to_go_on(self, experiment_id: str) -> str:
+        """What to tell somebody who stops waiting for an experiment."""
+        return f'the experiment goes on at {self.base_url}; client.experiment("{experiment_id}").wait() waits again'
+
     def create_experiment(
         self, document: Json, *, idempotency_key: str | None = None, validate_only: bool = False
     ) -> Json:
-        """Post a spec and return the experiment, or the plan with `validate_only`.
-
-        Connection errors are tried again with the same key, so that the experiment exists once at most.
-        """
+        """Post a spec and return the experiment, or the plan with `validate_only`."""
         if validate_only:
             return self._json("POST", "/experiments", json=document, params={"validate_only": True})
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        for attempt in range(POST_ATTEMPTS - 1):
-            try:
-                return self._json("POST", "/experiments", json=document, headers=headers)
-            except ServiceUnreachableError:
-                pass
-            except ProblemError as problem:
-                # 409: the attempt before this one has not been answered yet.
-                if problem.status not in {409, 503}:
-                    raise
-            time.sleep(FIRST_PAUSE_S * 2**attempt)
         return self._json("POST", "/experiments", json=document, headers=headers)
 
     def get_experiment(self, experiment_id: str) -> Json:
@@ -238,13 +238,29 @@ class Client:
         json: Json | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
+        keyed = "Idempotency-Key" in (headers or {})
         try:
-            response = self._http.request(method, path, params=_params(params), json=json, headers=headers)
+            response = self._retries.send(
+                lambda: self._http.request(method, path, params=_params(params), json=json, headers=headers),
+                repeatable=method == "GET" or keyed,
+                keyed=keyed,
+            )
         except httpx2.TransportError as error:
             raise ServiceUnreachableError(self.base_url, _reason(error)) from error
         if response.is_error:
             raise _problem(response)
         return response
+
+
+def _checked(url: str) -> httpx2.URL:
+    """The address of a service, if it looks like one."""
+    try:
+        address = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ServiceUnreachableError(url, f"not a URL: {error}") from None
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise ServiceUnreachableError(url, f"not a URL; it looks like {DEFAULT_URL}")
+    return address
 
 
 def is_loopback(host: str) -> bool:

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI cannot know by itself, the body of a POST and the problem documents."""
 
+import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -62,7 +63,11 @@ def complete_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             document = generate()
             _, problem = models_json_schema([(schemas.Problem, "serialization")], ref_template=REF)
-            document["components"]["schemas"] |= problem["$defs"] | _request_schemas()
+            schemas_by_name = document["components"]["schemas"]
+            schemas_by_name |= problem["$defs"]
+            for schema in schemas_by_name.values():
+                _drop_object_defaults(schema)
+            schemas_by_name |= _request_schemas()
             for item in document["paths"].values():
                 for operation in item.values():
                     _add_examples(operation)
@@ -84,6 +89,13 @@ def _add_examples(operation: dict[str, Any]) -> None:
             content["application/json"]["example"] = examples.ANSWERS[operation["operationId"], status]
 
 
+def _drop_object_defaults(schema: dict[str, Any]) -> None:
+    """An answer holds every field of a spec; a default that is an object is more than a generated class can express."""
+    for member in schema.get("properties", {}).values():
+        if isinstance(member.get("default"), dict):
+            del member["default"]
+
+
 def _drop_null_parameters(operation: dict[str, Any]) -> None:
     """A parameter is left out, never null: FastAPI describes the Python default instead."""
     for parameter in operation.get("parameters", []):
@@ -96,20 +108,40 @@ def _drop_null_parameters(operation: dict[str, Any]) -> None:
 def _request_schemas() -> dict[str, Any]:
     """The spec as it may be posted: everything optional, null for the default, and a preset to start from."""
     _, definitions = models_json_schema([(ExperimentSpec, "validation")], ref_template=REF)
-    renamed = {f"{name}{REQUEST_SUFFIX}": _partial(schema) for name, schema in definitions["$defs"].items()}
-    # Their defaults depend on the preset and the data set.
-    for name in ("ExperimentSpec", "Training"):
-        for member in renamed[f"{name}{REQUEST_SUFFIX}"]["properties"].values():
-            member.pop("default", None)
+    renamed = {
+        # Generators name classes by the title: two of one title are an error to some of them.
+        f"{name}{REQUEST_SUFFIX}": {**_partial(schema), "title": f"{name}{REQUEST_SUFFIX}"}
+        for name, schema in definitions["$defs"].items()
+    }
+    for name, schema in renamed.items():
+        for member in schema.get("properties", {}).values():
+            _default_in_words(
+                member, depends_on_dataset=name in {f"ExperimentSpec{REQUEST_SUFFIX}", f"Training{REQUEST_SUFFIX}"}
+            )
     spec = renamed.pop(f"ExperimentSpec{REQUEST_SUFFIX}")
-    preset = {"enum": [*PRESETS, None], "description": "The spec to start from; the other fields override it."}
+    names = {"title": "PresetName", "description": "A named spec.", "type": "string", "enum": list(PRESETS)}
+    preset = {
+        "anyOf": [{"$ref": REF.format(model="PresetName")}, {"type": "null"}],
+        "description": "The spec to start from; the other fields override it.",
+    }
     spec["properties"] = {"preset": preset, **spec["properties"]}
     spec["title"] = "ExperimentRequest"
     spec["description"] = (
         "An experiment to run. Every field has a default: the preset's, else the data set's. Fields beside `preset` "
         "override it by JSON merge patch (RFC 7396), except that lists, and objects whose `kind` changes, replace it."
     )
-    return {**renamed, "ExperimentRequest": spec}
+    return {**renamed, "PresetName": names, "ExperimentRequest": spec}
+
+
+def _default_in_words(member: dict[str, Any], *, depends_on_dataset: bool) -> None:
+    """A generated client sends what a document calls the default, and so would override the preset with it."""
+    alternatives = member.get("anyOf", [])
+    if "default" not in member or any("const" in kind for kind in alternatives):
+        return
+    default = member.pop("default")
+    if default is not None and not depends_on_dataset:
+        said = f"Unless a preset says otherwise: `{json.dumps(default)}`."
+        member["description"] = f"{member['description']} {said}" if "description" in member else said
 
 
 def _partial(schema: Any) -> Any:

@@ -26,39 +26,64 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="State: database file, checkpoints, compiled code, broker socket.",
+        description="State: database file, checkpoints, compiled code, broker socket, logs. When unset: "
+        "`$XDG_DATA_HOME/actrobust`, else `~/.local/share/actrobust`.",
     )
-    datasets_dir: Path | None = Field(None, description="torchvision's root; DATA_DIR/datasets when unset.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; a SQLite file in DATA_DIR when unset.")
-    broker_url: str | None = Field(None, description="Redis or Valkey URL; the embedded broker of DATA_DIR when unset.")
+    datasets_dir: Path | None = Field(
+        None,
+        description="Where data sets on disk lie, torchvision's root; `datasets` in the data directory when unset.",
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL, `postgresql://` means psycopg 3; a SQLite file in the data directory when unset.",
+    )
+    broker_url: str | None = Field(
+        None, description="Redis or Valkey, such as `redis://:password@host:6379/0`; the embedded broker when unset."
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
-    api_processes: int = Field(1, ge=1, le=64, description="Processes that answer on the same address.")
+    api_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer on the same address; each counts requests and metrics of its own.",
+    )
     allowed_hosts: str = Field(
         "", description="Names in the Host header that are answered beside this machine's own, separated by commas."
     )
-    url: str | None = Field(None, description="Service the command line talks to; an embedded one when unset.")
-    api_key: SecretStr | None = Field(None, description="Key that the command line shows to the service.")
+    url: str | None = Field(
+        None,
+        description="Service that the command line and the Python client talk to; see there when unset.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key that the command line and the Python client show to the service."
+    )
 
     worker_processes: int | None = Field(
         None, ge=1, le=1024, description="Training processes of one worker; one per core when unset."
     )
     worker_device: Literal["cpu", "cuda"] = Field("cpu", description="`cuda` also takes the jobs that ask for a GPU.")
-    lease_ttl_s: float = Field(30.0, gt=0, description="A job whose worker was silent for longer is taken back.")
-    reconcile_interval_s: float = Field(2.0, gt=0, description="Pause between two sweeps of the reconciler.")
-    checkpoint_interval_s: float = Field(5.0, ge=0, description="Training time between two checkpoints of a job.")
+    lease_ttl_s: float = Field(
+        30.0, gt=0, description="A job whose worker was silent for longer, in seconds, is taken back."
+    )
+    reconcile_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of the reconciler.")
+    checkpoint_interval_s: float = Field(5.0, ge=0, description="Seconds of training between two checkpoints of a job.")
     max_losses: int = Field(3, ge=1, description="A job that lost this many workers is failed.")
-    idempotency_ttl_s: float = Field(86_400.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    idempotency_ttl_s: float = Field(86_400.0, gt=0, description="Seconds for which an Idempotency-Key is remembered.")
 
-    max_requests_per_minute: int = Field(6_000, ge=1, description="Most requests of one owner to one API process.")
-    max_waiting_experiments: int = Field(1_000, ge=1, description="Most experiments of one owner that have not begun.")
+    max_requests_per_minute: int = Field(
+        6_000, ge=1, description="Most requests of one owner to one API process; beyond it 429."
+    )
+    max_waiting_experiments: int = Field(
+        1_000, ge=1, description="Most experiments of one owner that have not begun; beyond it 429."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1, description="Largest request body; beyond it 413.")
     max_runs: int = Field(20_000, ge=1, description="Most runs of one experiment.")
     max_metric_rows: int = Field(5_000_000, ge=1, description="Most runs x epochs of one experiment.")
     max_training_flops: float = Field(1e18, gt=0, description="Most estimated training FLOPs of one experiment.")
     max_memory_bytes: int = Field(8 * 2**30, ge=1, description="Most estimated memory of one training process.")
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="`json` writes one JSON object a line.")
 
     @cached_property

@@ -26,11 +26,13 @@ SCORE_PATTERN = r"^(final|best|last5|epoch:[1-9][0-9]{0,4})$"
 class Training(ClosedModel):
     """How every network of the experiment is trained."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
-    loss: LossName = "mse"
-    optimizer: AnyOptimizer = Adam()
-    schedule: AnySchedule = Constant()
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="Passes over the training rows.")] = 20
+    batch_size: Annotated[
+        int, Field(ge=1, le=65_536, description="Rows of a batch; a last batch of one row joins the one before it.")
+    ] = 64
+    loss: LossName = Field("mse", description="What training minimises; it must fit the data set's task.")
+    optimizer: AnyOptimizer = Field(Adam(), description="Update rule of the weights.")
+    schedule: AnySchedule = Field(Constant(), description="Factor on the learning rate, by epoch.")
     precision: Literal["float32", "float64", "bfloat16"] = Field(
         "float32",
         description=(
@@ -51,24 +53,40 @@ class Training(ClosedModel):
 class Margin(ClosedModel):
     """The degradation that is declared too small to matter, in the metric's own unit."""
 
-    loss: Annotated[float, Field(gt=0)] | None = None
-    accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
+    loss: Annotated[float, Field(gt=0)] | None = Field(None, description="For comparisons of the loss.")
+    accuracy: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="For comparisons of the accuracy, as a fraction."
+    )
 
 
 class ExperimentSpec(ClosedModel):
     """One comparison: every activation, clean and at each rate of dirt, over the same seeds."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)] = "experiment"
-    dataset: AnyDataset = Fbm()
-    corruption: AnyCorruption = Gaussian()
-    architecture: AnyArchitecture = Mlp()
-    activations: Annotated[tuple[AnyActivation, ...], Field(strict=False, min_length=1, max_length=100)] = (ReLU(),)
-    training: Training = Training()
-    num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
-    base_seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    metric: MetricName | None = None
-    score: Annotated[str, Field(pattern=SCORE_PATTERN)] = "final"
-    margin: Margin | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)] = Field(
+        "experiment", description="For people; the preset's or the data set's unless given."
+    )
+    dataset: AnyDataset = Field(Fbm(), description="What is learned.")
+    corruption: AnyCorruption = Field(Gaussian(), description="What dirt is, and how much of it.")
+    architecture: AnyArchitecture = Field(Mlp(), description="The network; the same for every activation.")
+    activations: Annotated[tuple[AnyActivation, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
+        (ReLU(),), description="The functions that are compared: kinds, or objects with parameters."
+    )
+    training: Training = Field(Training(), description="How every network is trained.")
+    num_seeds: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Trials; all activations share them.")
+    base_seed: Annotated[int, Field(ge=0, lt=2**53)] = Field(
+        0, description="What all randomness derives from; another one is a replication."
+    )
+    metric: MetricName | None = Field(
+        None, description="What is compared; accuracy for classification and loss for regression unless given."
+    )
+    score: Annotated[str, Field(pattern=SCORE_PATTERN)] = Field(
+        "final",
+        description="Which epoch of a run counts: `final`, `best` (chosen on one half of the validation rows, read on "
+        "the other), `last5` (mean of the last five) or `epoch:N`.",
+    )
+    margin: Margin | None = Field(
+        None, description="The degradation that is declared too small to matter; without it verdicts are provisional."
+    )
 
     @property
     def rates(self) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actrobust.client import Json
+from actrobust.tables import ranking_rows
 
 DASH = "-"
 LONGEST_LIST = 12
@@ -231,27 +232,10 @@ def _words(item: Any) -> str:
 
 def to_csv(robustness: Json) -> str:
     """One row an activation and rate, one column a number."""
-    rows = list(_csv_rows(robustness))
+    rows = list(ranking_rows(robustness))
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _csv_rows(robustness: Json) -> Iterator[Json]:
-    for activation in robustness.get("activations", []):
-        shared = _flat({key: value for key, value in activation.items() if key != "conditions"})
-        for condition in activation.get("conditions") or [{}]:
-            yield {**shared, **_flat(condition)}
-
-
-def _flat(document: Json, prefix: str = "") -> Json:
-    flat: Json = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}_"))
-        elif not isinstance(value, list):
-            flat[prefix + key] = value
-    return flat

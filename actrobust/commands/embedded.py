@@ -16,6 +16,7 @@ from typing import IO
 from actrobust.client import Client, ClientError
 from actrobust.commands.output import CommandError
 from actrobust.commands.supervisor import own_command, own_environment, tethered
+from actrobust.retries import Retries
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
@@ -127,7 +128,7 @@ def _process_exists(pid: int) -> bool:
 def is_alive(url: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
     """Whether a service answers at `url`."""
     try:
-        with Client(url, timeout_s=timeout_s) as client:
+        with Client(url, timeout_s=timeout_s, retries=Retries(attempts=1)) as client:
             client.healthz()
     except ClientError:
         return False

@@ -35,15 +35,18 @@ DataDirOption = Annotated[
 class Service:
     """A service that answers; `own` says that it was started for this command and ends with it."""
 
-    def __init__(self, *, url: str | None, data_dir: Path | None, train: bool) -> None:
+    def __init__(
+        self, *, url: str | None, data_dir: Path | None, train: bool, announce: Callable[[str], None] = say
+    ) -> None:
         if url and data_dir:
             raise CommandError("--url names a service and --data-dir another; give one of them")
         settings = load_settings(url=url, data_dir=data_dir)
         self.named_url = None if data_dir else settings.url
-        self._api_key = settings.api_key.get_secret_value() if settings.api_key else None
+        self.api_key = settings.api_key.get_secret_value() if settings.api_key else None
         self._shown_data_dir = data_dir
         self._data_dir = settings.data_dir.absolute()
         self._train = train
+        self._announce = announce
         self._embedded: EmbeddedService | None = None
         self._may_restart = True
         self.client = self._connect()
@@ -93,13 +96,13 @@ class Service:
 
     def _connect(self) -> Client:
         if self.named_url:
-            return Client(self.named_url, api_key=self._api_key)
+            return Client(self.named_url, api_key=self.api_key)
         deadline_s = time.monotonic() + HANDOVER_TIMEOUT_S
         while True:
             if running := find_running(self._data_dir):
                 # Somebody may have stopped a `serve` on purpose: a command that only watches must not undo that.
                 self._may_restart = running.for_a_command
-                return Client(running.url, api_key=self._api_key)
+                return Client(running.url, api_key=self.api_key)
             try:
                 return self._start()
             except ServiceStartingError:
@@ -111,9 +114,9 @@ class Service:
     def _start(self) -> Client:
         if is_locked(self._data_dir):
             raise ServiceStartingError(in_use(self._data_dir))
-        say(f"no service runs on {self._data_dir}; starting one for this command")
+        self._announce(f"no service runs on {self._data_dir}; starting one for this command")
         self._embedded = start_embedded(self._data_dir, train=self._train)
-        return Client(self._embedded.url, api_key=self._api_key)
+        return Client(self._embedded.url, api_key=self.api_key)
 
 
 @contextlib.contextmanager
@@ -129,3 +132,11 @@ def open_service(*, url: str | None, data_dir: Path | None, train: bool = False)
         yield service
     finally:
         service.close()
+
+
+def embedded_service(data_dir: Path | None) -> Service:
+    """The service of a data directory, also where ACTROBUST_URL names another one; nothing is said about it.
+
+    Raises: CommandError: it could not be started.
+    """
+    return Service(url=None, data_dir=data_dir or load_settings().data_dir, train=True, announce=lambda _: None)

@@ -1,9 +1,9 @@
 """What a spec may name."""
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from api import schemas
 from api.deps import NoParameters
@@ -50,7 +50,7 @@ def list_presets() -> schemas.Presets:
     "/presets/{name}", summary="Look at a preset",
     responses=problems(404, 422),
 )  # fmt: skip
-def get_preset(name: str) -> schemas.Preset:
+def get_preset(name: Annotated[str, Path(description="The preset.")]) -> schemas.Preset:
     """A preset's spec, and what it resolves to with every default."""
     if name not in PRESETS:
         raise NotFoundError(f"there is no preset of this name; {suggestion(name[:80], list(PRESETS))}")

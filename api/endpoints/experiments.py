@@ -53,8 +53,8 @@ class PostQuery(ClosedQuery):
 class ListQuery(pages.PageQuery):
     """Which experiments are listed; parameters that may be repeated hold alternatives."""
 
-    state: list[ExperimentState] = Field([], max_length=MOST_CHOICES)
-    dataset: list[DatasetKind] = Field([], max_length=MOST_CHOICES)
+    state: list[ExperimentState] = Field([], max_length=MOST_CHOICES, description="A state.")
+    dataset: list[DatasetKind] = Field([], max_length=MOST_CHOICES, description="A kind of data set.")
     activation: list[Label] = Field([], max_length=MOST_CHOICES, description="A label, or a kind of the catalog.")
     created_after: Moment | None = Field(None, description="RFC 3339, exclusive.")
     created_before: Moment | None = Field(None, description="RFC 3339, exclusive.")

@@ -33,8 +33,8 @@ class MetricsQuery(pages.PageQuery):
 
     page_size: Annotated[int, Field(ge=1, le=10_000, description="Most rows of a page; for JSON only.")] = 1000
     activation: list[Label] = Field([], max_length=MOST_CHOICES, description="An activation's label.")
-    rate: list[Rate] = Field([], max_length=MOST_CHOICES)
-    seed: list[WholeNumber] = Field([], max_length=MOST_CHOICES)
+    rate: list[Rate] = Field([], max_length=MOST_CHOICES, description="Share of dirty rows; 0 is clean.")
+    seed: list[WholeNumber] = Field([], max_length=MOST_CHOICES, description="Which trial, from 0.")
     epoch_from: WholeNumber | None = Field(None, description="The first epoch; they count from 1.")
     epoch_to: WholeNumber | None = Field(None, description="The last epoch.")
     format: Format | None = Field(None, description="Pages of JSON, or everything as one file.")

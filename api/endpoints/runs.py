@@ -23,9 +23,9 @@ class RunQuery(pages.PageQuery):
     """Which runs are listed; parameters that may be repeated hold alternatives."""
 
     activation: list[Label] = Field([], max_length=MOST_CHOICES, description="An activation's label.")
-    rate: list[Rate] = Field([], max_length=MOST_CHOICES)
-    seed: list[WholeNumber] = Field([], max_length=MOST_CHOICES)
-    state: list[RunState] = Field([], max_length=MOST_CHOICES)
+    rate: list[Rate] = Field([], max_length=MOST_CHOICES, description="Share of dirty rows; 0 is clean.")
+    seed: list[WholeNumber] = Field([], max_length=MOST_CHOICES, description="Which trial, from 0.")
+    state: list[RunState] = Field([], max_length=MOST_CHOICES, description="A state.")
 
 
 @router.get(

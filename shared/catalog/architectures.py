@@ -20,13 +20,13 @@ from shared.catalog.layers import (
     output_shape,
 )
 
-Probability = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1, description="Probability with which dropout takes a unit out.")]
 
 
 class Architecture(Entry):
     """A network with one activation function in all its places."""
 
-    init: Init = "torch_default"
+    init: Init = Field("torch_default", description="How the weights of linear and convolutional layers start.")
 
     def layers(self, input_shape: Shape, num_outputs: int) -> list[Layer]:
         """The network as data.
@@ -55,9 +55,10 @@ class Mlp(Architecture):
     source = "Rumelhart, Hinton & Williams 1986; the study's multivariate network is 10-128-64-1 with batch norm"
     kind: Literal["mlp"] = "mlp"
     hidden: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(strict=False, min_length=1, max_length=20)
+        tuple[Annotated[int, Field(ge=1, le=8192)], ...],
+        Field(strict=False, min_length=1, max_length=20, description="Widths of the hidden layers."),
     ] = (128, 64)
-    batch_norm: bool = True
+    batch_norm: bool = Field(True, description="Batch norm before each activation.")
     dropout: Probability = 0.0
 
     @property

@@ -27,8 +27,15 @@ class ClosedModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _described(schema: dict[str, Any], entry: type[Any]) -> None:
+    """What a reader of the OpenAPI document learns of an entry."""
+    schema["description"] = f"{entry.title}: {entry.formula}. Source: {entry.source}."
+
+
 class Entry(ClosedModel):
     """One thing a spec may name, told apart from its family by `kind`."""
+
+    model_config = ConfigDict(json_schema_extra=_described)
 
     title: ClassVar[str]
     formula: ClassVar[str]

@@ -10,9 +10,12 @@ from shared.catalog.base import Entry, family, one_of
 if TYPE_CHECKING:
     import torch
 
-LearningRate = Annotated[float, Field(gt=0, le=100)]
-Decay = Annotated[float, Field(ge=0, le=10)]
-Betas = Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Field(strict=False)]
+LearningRate = Annotated[float, Field(gt=0, le=100, description="Learning rate of the first epoch.")]
+Decay = Annotated[float, Field(ge=0, le=10, description="Weight decay.")]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[
+    tuple[Beta, Beta], Field(strict=False, description="Decay of the running means of the gradient and its square.")
+]
 Groups = Iterable[dict[str, Any]]
 
 
@@ -61,8 +64,8 @@ class Sgd(Optimizer):
     source = "Robbins & Monro 1951; Sutskever, Martens, Dahl & Hinton 2013 for momentum"
     kind: Literal["sgd"] = "sgd"
     lr: LearningRate = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    nesterov: bool = False
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Share of the last update that is kept.")] = 0.0
+    nesterov: bool = Field(False, description="Nesterov's form of momentum.")
     weight_decay: Decay = 0.0
 
     @model_validator(mode="after")

@@ -28,8 +28,8 @@ class Step(Schedule):
     title, formula = "Step", "factor = gamma^floor((epoch - 1) / step_size)"
     source = "torch.optim.lr_scheduler.StepLR, stepped after each epoch"
     kind: Literal["step"] = "step"
-    step_size: Annotated[int, Field(ge=1, le=10_000)] = 2
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.7
+    step_size: Annotated[int, Field(ge=1, le=10_000, description="Epochs between two steps.")] = 2
+    gamma: Annotated[float, Field(gt=0, le=1, description="Factor of each step.")] = 0.7
 
     def factor(self, epoch: int, num_epochs: int) -> float:  # noqa: ARG002 (the same for any number)
         return float(self.gamma ** ((epoch - 1) // self.step_size))
@@ -40,7 +40,7 @@ class Cosine(Schedule):
     formula = "factor = min_factor + (1 - min_factor) (1 + cos(pi (epoch - 1) / epochs)) / 2"
     source = "Loshchilov & Hutter 2017, SGDR: stochastic gradient descent with warm restarts (one cycle)"
     kind: Literal["cosine"] = "cosine"
-    min_factor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    min_factor: Annotated[float, Field(ge=0, lt=1, description="Factor that the schedule ends at.")] = 0.0
 
     def factor(self, epoch: int, num_epochs: int) -> float:
         return self.min_factor + (1 - self.min_factor) * (1 + cos(pi * (epoch - 1) / num_epochs)) / 2

@@ -28,6 +28,7 @@ class Reply:
     content_type: str = "application/json"
     body: bytes | None = None
     hang_up: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Answer = Callable[[Request], Reply]
@@ -62,6 +63,8 @@ def tiny_service() -> Iterator[TinyService]:
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

@@ -2,14 +2,14 @@ import io
 
 import pytest
 
-from actrobust import client as client_module
+from actrobust import retries
 from actrobust.client import Client, ProblemError, ServiceUnreachableError, is_loopback
 from tests.actrobust.conftest import Reply, Request, TinyService
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.001)
 
 
 def test_an_experiment_is_posted_with_a_key_of_its_own(tiny_service: TinyService) -> None:
@@ -163,3 +163,61 @@ def test_loopback_hosts(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
 def test_hosts_that_others_reach(host: str) -> None:
     assert not is_loopback(host)
+
+
+def test_the_address_and_the_key_come_from_the_environment(
+    tiny_service: TinyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTROBUST_URL", tiny_service.url)
+    monkeypatch.setenv("ACTROBUST_API_KEY", "actrobust_secret")
+    with Client() as client:
+        client.catalog()
+    assert tiny_service.requests[0].headers["authorization"] == "Bearer actrobust_secret"
+    monkeypatch.setenv("ACTROBUST_URL", "")
+    with Client() as client:
+        assert client.base_url == "http://127.0.0.1:8000"
+
+
+def test_a_read_that_is_lost_or_put_off_is_sent_again(tiny_service: TinyService) -> None:
+    replies = [
+        Reply(hang_up=True),
+        Reply({"title": "Too many requests"}, status=429, headers={"Retry-After": "0"}),
+        Reply({"title": "Unavailable"}, status=503),
+        Reply({"activations": []}),
+    ]
+    tiny_service.answer = lambda _: replies[len(tiny_service.requests) - 1]
+    with Client(tiny_service.url) as client:
+        assert client.catalog() == {"activations": []}
+    assert len(tiny_service.requests) == 4
+
+
+def test_the_service_says_how_long_to_wait(tiny_service: TinyService, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    tiny_service.answer = lambda _: (
+        Reply({"title": "Later"}, status=429, headers={"Retry-After": "7"})
+        if len(tiny_service.requests) == 1
+        else Reply({"id": "e1"})
+    )
+    with Client(tiny_service.url) as client:
+        client.get_experiment("e1")
+    assert pauses == [7.0]
+
+
+def test_nobody_waits_longer_than_a_minute_or_for_ever(tiny_service: TinyService) -> None:
+    tiny_service.answer = lambda _: Reply({"title": "Tomorrow"}, status=429, headers={"Retry-After": "86400"})
+    with Client(tiny_service.url) as client, pytest.raises(ProblemError, match="Tomorrow"):
+        client.catalog()
+    assert len(tiny_service.requests) == 1
+    tiny_service.answer = lambda _: Reply({"title": "Down"}, status=503)
+    with Client(tiny_service.url) as client, pytest.raises(ProblemError, match="Down"):
+        client.catalog()
+    assert len(tiny_service.requests) == 1 + 5
+
+
+@pytest.mark.parametrize("change", ["cancel", "resume", "delete"])
+def test_a_change_whose_answer_is_lost_is_not_made_twice(tiny_service: TinyService, change: str) -> None:
+    tiny_service.answer = lambda _: Reply(hang_up=True)
+    with Client(tiny_service.url) as client, pytest.raises(ServiceUnreachableError):
+        getattr(client, change)("e1")
+    assert len(tiny_service.requests) == 1

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actrobust.commands.progress import LiveProgress, PlainProgress, Snapshot, duration, snapshot, total_line
+from actrobust.progress import LiveProgress, NotebookProgress, PlainProgress, Snapshot, duration, snapshot, total_line
 
 
 def run(activation: str, rate: float, epoch: int | None, val_loss: float | None = None) -> dict[str, Any]:
@@ -100,3 +100,26 @@ def test_without_a_terminal_a_line_comes_now_and_then_and_at_every_change_of_sta
         display.update(moment())
         display.update(moment())
     assert len(often) == 2
+
+
+def test_in_a_notebook_one_output_is_replaced_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+
+    class Handle:
+        def update(self, bundle: dict[str, str], *, raw: bool) -> None:
+            shown.append(bundle)
+
+    def display(bundle: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        shown.append(bundle)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    with NotebookProgress() as progress:
+        for state in ("queued", "running", "succeeded"):
+            progress.note("<b>away</b>")
+            progress.update(snapshot(experiment(state, eta_s=None), [run("relu <1>", 0.0, 5, 0.25)]))
+    assert len(shown) == 3
+    assert shown[-1]["text/plain"].splitlines()[-1] == "succeeded · 25% · epochs 10/40 · runs 1/4"
+    assert "relu &lt;1&gt;" in shown[-1]["text/html"]
+    assert "&lt;b&gt;away" in shown[-1]["text/html"]
+    assert len(shown[-1]["text/html"]) < 5000

@@ -69,7 +69,18 @@ def test_every_operation_is_described(method: str, path: str, operation: dict[st
     assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
     for parameter in operation.get("parameters", []):
         assert parameter["name"][0] != "-"
+        assert parameter["description"], parameter["name"]
         assert "null" not in str(parameter["schema"])
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_every_schema_and_every_field_is_described(name: str) -> None:
+    schema = DOCUMENT["components"]["schemas"][name]
+    assert schema["description"]
+    for field, member in schema.get("properties", {}).items():
+        # Parameters of an activation are the letters of its formula, which is its description.
+        words = {"kind", field} & set(re.findall(r"\w+", f"kind {schema['description']}"))
+        assert "description" in member or "$ref" in member or field in words, field
 
 
 @each_operation

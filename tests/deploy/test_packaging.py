@@ -95,7 +95,7 @@ def test_the_service_runs_without_what_only_the_developers_tools_bring() -> None
 
 def test_make_offers_the_promised_targets() -> None:
     assert set(make_targets()) == {
-        "help", "install", "demo", "test", "soak", "up", "check", "audit", "mutants", "bench", "load",
+        "help", "install", "demo", "test", "soak", "up", "check", "audit", "mutants", "bench", "load", "docs",
     }  # fmt: skip
 
 

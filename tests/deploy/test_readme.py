@@ -9,7 +9,7 @@ from actrobust.commands import app
 from api.app import create_app
 from shared.settings import Settings
 from shared.spec import resolve
-from tests.deploy.files import make_targets, read
+from tests.deploy.files import ROOT, make_targets, read
 
 
 @pytest.mark.parametrize("target", make_targets())
@@ -17,15 +17,14 @@ def test_the_readme_mentions_every_make_target(target: str) -> None:
     assert f"make {target}" in read("README.md")
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
-def test_the_readme_has_a_line_with_the_default_of_every_setting(field: str) -> None:
-    row = re.search(rf"^\| `ACTROBUST_{field.upper()}` \| (.*?) \| .+ \|$", read("README.md"), re.MULTILINE)
-    assert row, f"ACTROBUST_{field.upper()} is missing"
-    default = Settings.model_fields[field].get_default()
-    if isinstance(default, str):
-        assert row[1] == f"`{default}`"
-    elif isinstance(default, int | float):
-        assert float(row[1].strip("`").replace(",", "")) == default
+def test_the_readme_leads_to_the_page_of_settings() -> None:
+    assert "](docs/reference-settings.md)" in read("README.md")
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", read("README.md"))
+    missing = [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()]
+    assert missing == []
 
 
 def test_the_readme_lists_every_call_of_the_api_and_no_other(tmp_path: Path) -> None:

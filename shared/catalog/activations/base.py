@@ -19,7 +19,9 @@ class Activation(Entry):
 
     learnable: ClassVar[bool] = False
 
-    label: Label | None = Field(None, validate_default=True)
+    label: Label | None = Field(
+        None, validate_default=True, description="Its name in answers, unique in the spec; else kind and parameters."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from shared.catalog.activations.base import Activation, Positive
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ class GELU(Activation):
     formula = "f(x) = x * Phi(x); tanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))"
     source = "Hendrycks & Gimpel 2016, Gaussian error linear units"
     kind: Literal["gelu"] = "gelu"
-    approximate: Literal["none", "tanh"] = "none"
+    approximate: Literal["none", "tanh"] = Field("none", description="`tanh`: the approximation by a tanh.")
 
     def build(self) -> "nn.Module":
         from torch import nn

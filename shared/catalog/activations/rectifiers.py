@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from shared.catalog.activations.base import Activation, Positive, Slope
 from shared.catalog.activations.linear import Identity
@@ -44,7 +44,7 @@ class PReLU(Activation):
     source = "He, Zhang, Ren & Sun 2015, Delving deep into rectifiers"
     learnable = True
     kind: Literal["prelu"] = "prelu"
-    init: Slope = 0.25
+    init: Slope = Field(0.25, description="What the learned slope starts from.")
 
     def build(self) -> "nn.Module":
         from torch import nn

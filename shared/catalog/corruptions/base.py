@@ -39,7 +39,13 @@ class Misfit:
 class Corruption(Entry):
     """A kind of dirt and the rates at which it is tried; the clean condition is always trained beside them."""
 
-    rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1, max_length=20)] = (0.1,)
+    rates: Annotated[
+        tuple[Rate, ...],
+        Field(
+            strict=False, min_length=1, max_length=20,
+            description="Shares of dirty training rows, each a condition of its own; clean is always trained beside.",
+        ),
+    ] = (0.1,)  # fmt: skip
 
     @field_validator("rates")
     @classmethod

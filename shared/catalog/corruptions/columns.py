@@ -23,7 +23,7 @@ Scale = Annotated[float, Field(gt=0, le=1000)]
 class AddedNoise(Corruption):
     """Noise that is added to what `on` names."""
 
-    on: Side = "inputs_and_target"
+    on: Side = Field("inputs_and_target", description="Which columns of a corrupted row are hit.")
 
     def fits(self, task: Task) -> bool:
         return task == "regression"
@@ -48,7 +48,7 @@ class Gaussian(AddedNoise):
     formula = "x~ = x + N(0, sd) on every standardised input, y~ = y + N(0, sd)"
     source = "Harrison, On the robustness of activation functions"
     kind: Literal["gaussian"] = "gaussian"
-    sd: Scale = 0.5
+    sd: Scale = Field(0.5, description="Standard deviation of the noise; standardised inputs have 1.")
 
     def noise(self, generator: np.random.Generator, clean: Array) -> Array:
         return generator.normal(0, self.sd, clean.shape)
@@ -72,8 +72,8 @@ class HeavyTail(AddedNoise):
     formula = "x~ = x + scale * t(df) on every standardised input, y~ likewise; of infinite variance up to df = 2"
     source = "Lange, Little & Taylor 1989, Robust statistical modeling using the t distribution"
     kind: Literal["heavy_tail"] = "heavy_tail"
-    df: Annotated[float, Field(ge=1, le=100)] = 2.0
-    scale: Scale = 0.5
+    df: Annotated[float, Field(ge=1, le=100, description="Degrees of freedom; fewer have heavier tails.")] = 2.0
+    scale: Scale = Field(0.5, description="Factor on the noise.")
 
     def noise(self, generator: np.random.Generator, clean: Array) -> Array:
         return self.scale * generator.standard_t(self.df, clean.shape)

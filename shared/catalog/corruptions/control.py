@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from shared.catalog.base import Task
 from shared.catalog.corruptions.base import Corruption, Replacements
@@ -16,7 +17,9 @@ class NoDirt(Corruption):
     formula = "clean against clean: at each rate, which is a name only, data, weights and order of independent seeds"
     source = "Kohavi, Longbotham, Sommerfield & Henne 2009, Controlled experiments on the web (A/A tests)"
     kind: Literal["none"] = "none"
-    pairing: Literal["independent"] = "independent"
+    pairing: Literal["independent"] = Field(
+        "independent", description="The second clean arm draws everything from seeds of its own."
+    )
 
     def fits(self, task: Task) -> bool:
         return task in {"regression", "classification"}

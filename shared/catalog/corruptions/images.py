@@ -12,7 +12,7 @@ from shared.catalog.datasets.base import AnyArray, Dataset, DatasetEntry
 from shared.seeds import numpy_stream
 
 Bytes = NDArray[np.uint8]
-Severity = Annotated[int, Field(ge=1, le=5)]
+Severity = Annotated[int, Field(ge=1, le=5, description="How strong the noise is.")]
 
 
 class PixelNoise(Corruption):

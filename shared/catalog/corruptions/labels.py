@@ -36,7 +36,7 @@ class Symmetric(LabelNoise):
         "concentrated: Drory, Avidan & Giryes 2018, On the resistance of neural nets to label noise"
     )
     kind: Literal["symmetric"] = "symmetric"
-    exclusive: bool = True
+    exclusive: bool = Field(True, description="Whether the new label always differs from the true one.")
     exact: bool = Field(True, description="false: each row by itself with the probability `rate`, as in the notebooks.")
     concentrated: bool = Field(
         False, description="The corrupted rows are the nearest neighbours of one row, not spread over the inputs."

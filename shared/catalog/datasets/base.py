@@ -12,6 +12,9 @@ from shared.catalog.layers import Shape
 from shared.seeds import NO_SEED
 
 AnyArray = NDArray[Any]
+# What the fields of every data set are said to be.
+TRAIN_SIZE = "Number of training rows."
+VAL_SIZE = "Number of validation rows, which are always clean."
 InferenceScope = Literal["fresh_data", "resampled_split", "fixed_split"]
 
 

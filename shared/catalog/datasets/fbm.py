@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from shared.catalog.datasets.base import Dataset, DatasetEntry
+from shared.catalog.datasets.base import TRAIN_SIZE, VAL_SIZE, Dataset, DatasetEntry
 from shared.catalog.layers import Shape
 from shared.seeds import numpy_stream
 
@@ -49,9 +49,9 @@ class Fbm(DatasetEntry):
         },
     }
     kind: Literal["fbm"] = "fbm"
-    num_columns: Annotated[int, Field(ge=1, le=1000)] = 10
-    train_size: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
-    val_size: Annotated[int, Field(ge=10, le=1_000_000)] = 2000
+    num_columns: Annotated[int, Field(ge=1, le=1000, description="Number of input columns.")] = 10
+    train_size: Annotated[int, Field(ge=10, le=1_000_000, description=TRAIN_SIZE)] = 5000
+    val_size: Annotated[int, Field(ge=10, le=1_000_000, description=VAL_SIZE)] = 2000
     frequency: Annotated[float, Field(gt=0, le=1000)] = Field(
         1.0, description="Factor on the functions' argument; at 1, as in the study, sin and cos run through 280 cycles."
     )

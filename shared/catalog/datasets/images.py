@@ -8,12 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from shared.catalog.datasets.base import AnyArray, Dataset, DatasetEntry, ImageTransform, InferenceScope, rows
+from shared.catalog.datasets.base import (
+    TRAIN_SIZE,
+    VAL_SIZE,
+    AnyArray,
+    Dataset,
+    DatasetEntry,
+    ImageTransform,
+    InferenceScope,
+    rows,
+)
 from shared.catalog.layers import Shape
 from shared.seeds import stream_seed
 
 NUM_CLASSES = 10
-ImageSize = Annotated[int, Field(ge=4, le=256)]
+ImageSize = Annotated[
+    int, Field(ge=4, le=256, description="Side in pixels that the images are resized to, bilinearly.")
+]
 Split = Literal["fixed", "per_seed"]
 
 
@@ -30,7 +41,7 @@ class ImageEntry(DatasetEntry):
     white: ClassVar[int]
 
     image_size: int
-    split: Split = "fixed"
+    split: Split = Field("fixed", description="`per_seed` splits anew for each seed; such splits overlap.")
 
     @model_validator(mode="after")
     def _fits_the_images_there_are(self) -> Self:
@@ -106,10 +117,10 @@ class TorchvisionEntry(ImageEntry):
     folder: ClassVar[str]
     command_name: ClassVar[str]
 
-    train_size: Annotated[int, Field(ge=10, le=69_990)] = 31_500
-    val_size: Annotated[int, Field(ge=10, le=69_990)] = 10_500
+    train_size: Annotated[int, Field(ge=10, le=69_990, description=TRAIN_SIZE)] = 31_500
+    val_size: Annotated[int, Field(ge=10, le=69_990, description=VAL_SIZE)] = 10_500
     image_size: ImageSize = 64
-    pixels: Literal["0-255", "0-1"] = "0-255"
+    pixels: Literal["0-255", "0-1"] = Field("0-255", description="Range of the pixels that the network sees.")
 
     @property
     def scale(self) -> float:
@@ -159,8 +170,8 @@ class Digits(ImageEntry):
         "training": {"epochs": 20, "batch_size": 64, "loss": "cross_entropy"},
     }
     kind: Literal["digits"] = "digits"
-    train_size: Annotated[int, Field(ge=10, le=1787)] = 1347
-    val_size: Annotated[int, Field(ge=10, le=1787)] = 450
+    train_size: Annotated[int, Field(ge=10, le=1787, description=TRAIN_SIZE)] = 1347
+    val_size: Annotated[int, Field(ge=10, le=1787, description=VAL_SIZE)] = 450
     image_size: ImageSize = 8
 
     def images(self, datasets_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:  # noqa: ARG002 (bundled)

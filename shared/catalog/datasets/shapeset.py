@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from shared.catalog.datasets.base import Dataset, DatasetEntry, ImageTransform
+from shared.catalog.datasets.base import TRAIN_SIZE, VAL_SIZE, Dataset, DatasetEntry, ImageTransform
 from shared.catalog.layers import Shape
 from shared.seeds import numpy_stream
 
@@ -49,8 +49,8 @@ class Shapeset(DatasetEntry):
         "training": {"epochs": 20, "batch_size": 64, "loss": "cross_entropy"},
     }
     kind: Literal["shapeset"] = "shapeset"
-    train_size: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
-    val_size: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
+    train_size: Annotated[int, Field(ge=10, le=1_000_000, description=TRAIN_SIZE)] = 10_000
+    val_size: Annotated[int, Field(ge=10, le=1_000_000, description=VAL_SIZE)] = 5000
 
     @property
     def input_shape(self) -> Shape:

@@ -1,10 +1,13 @@
 """How far an experiment is: as a live display in a terminal, as a line now and then elsewhere."""
 
+import io
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,10 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from actrobust.client import Json
+if TYPE_CHECKING:
+    from actrobust.client import Json
 
 PLAIN_INTERVAL_S = 10.0
 BAR_WIDTH = 24
+NOTEBOOK_WIDTH, NOTEBOOK_HEIGHT = 90, 40
 # The total, the header, and the line below on which the cursor stands.
 LINES_BESIDE_BARS = 4
 
@@ -47,9 +52,9 @@ class Snapshot:
     eta_s: float | None
 
 
-def snapshot(experiment: Json, runs: Iterable[Json]) -> Snapshot:
+def snapshot(experiment: "Json", runs: "Iterable[Json]") -> Snapshot:
     """Put the service's answers together; bars keep the order in which the runs are listed."""
-    by_label: dict[str, list[Json]] = {}
+    by_label: dict[str, list[Any]] = {}
     for run in runs:
         by_label.setdefault(str(run["activation"]), []).append(run)
     training, progress = (experiment.get("spec") or {}).get("training") or {}, experiment.get("progress") or {}
@@ -66,7 +71,7 @@ def snapshot(experiment: Json, runs: Iterable[Json]) -> Snapshot:
     )
 
 
-def _activation(label: str, runs: list[Json], epochs: int) -> ActivationProgress:
+def _activation(label: str, runs: "list[Json]", epochs: int) -> ActivationProgress:
     return ActivationProgress(
         label=label,
         epochs_done=sum(int(run.get("epoch") or 0) for run in runs),
@@ -77,7 +82,7 @@ def _activation(label: str, runs: list[Json], epochs: int) -> ActivationProgress
     )
 
 
-def _mean_loss(runs: Iterable[Json]) -> float | None:
+def _mean_loss(runs: "Iterable[Json]") -> float | None:
     values = [(run.get("metrics") or {}).get("val_loss") for run in runs]
     known = [float(value) for value in values if value is not None]
     return fmean(known) if known else None
@@ -107,13 +112,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 
     def render(self, now: Snapshot) -> RenderableType:
         """What is drawn for this moment; never higher than the terminal."""
-        room = max(self._console.height - LINES_BESIDE_BARS, 1)
-        shown = most_interesting(now.activations, room)
-        parts: list[RenderableType] = [_bars(shown, self._console.width)]
-        hidden = len(now.activations) - len(shown)
-        if hidden:
-            parts.append(Text(f"and {hidden} more activations", style="dim"))
-        return Group(*parts, _total(now))
+        return drawing(now, width=self._console.width, height=self._console.height)
 
 
 class PlainProgress(AbstractContextManager["PlainProgress"]):
@@ -140,7 +139,75 @@ class PlainProgress(AbstractContextManager["PlainProgress"]):
         self._write(text)
 
 
-Progress = LiveProgress | PlainProgress
+class NotebookProgress(AbstractContextManager["NotebookProgress"]):
+    """One output of a cell that is replaced each time: a notebook that is kept shows the last moment only.
+
+    Rich's own display wants ipywidgets, and prints line after line where a notebook is executed without them.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._note = ""
+
+    def __exit__(self, *error: object) -> None:
+        """The last moment stays."""
+
+    def update(self, now: Snapshot) -> None:
+        """Show this moment."""
+        from IPython.display import display
+
+        said = f"{self._note}\n{total_line(now)}".strip()
+        bundle = {"text/plain": said, "text/html": _as_html(now, self._note)}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+    def note(self, text: str) -> None:
+        """Say something above the bars from the next moment on."""
+        self._note = text
+
+
+Progress = LiveProgress | PlainProgress | NotebookProgress
+
+
+def best_display() -> Progress:
+    """Bars in a terminal or a notebook, else lines on stderr."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_jupyter:
+        return NotebookProgress()
+    return LiveProgress(console) if console.is_terminal else PlainProgress(_to_stderr)
+
+
+def no_display() -> Progress:
+    """Shows nothing."""
+    return PlainProgress(lambda _: None)
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _as_html(now: Snapshot, note: str) -> str:
+    console = Console(
+        file=io.StringIO(), record=True, force_jupyter=False, force_terminal=True, color_system="truecolor",
+        width=NOTEBOOK_WIDTH, legacy_windows=False,
+    )  # fmt: skip
+    if note:
+        console.print(Text(note, style="yellow"))
+    console.print(drawing(now, width=NOTEBOOK_WIDTH, height=NOTEBOOK_HEIGHT))
+    return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.2">{code}</pre>')
+
+
+def drawing(now: Snapshot, *, width: int, height: int) -> RenderableType:
+    """A bar an activation, as many as there is room for, and the total."""
+    shown = most_interesting(now.activations, max(height - LINES_BESIDE_BARS, 1))
+    parts: list[RenderableType] = [_bars(shown, width)]
+    hidden = len(now.activations) - len(shown)
+    if hidden:
+        parts.append(Text(f"and {hidden} more activations", style="dim"))
+    return Group(*parts, _total(now))
 
 
 def most_interesting(activations: tuple[ActivationProgress, ...], room: int) -> list[ActivationProgress]:
