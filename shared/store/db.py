@@ -187,7 +187,7 @@ def _begin_soon(connection: sqlite3.Connection) -> bool:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                     return False
-                time.sleep(random.uniform(*SQLITE_PAUSE_S))  # noqa: S311 # nosec B311 (no secret, a pause)
+                time.sleep(random.uniform(*SQLITE_PAUSE_S))  # noqa: S311 # nosec B311
             else:
                 return True
         return False
