@@ -5,17 +5,20 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack
 from urllib.parse import quote
 
 import httpx2
 
-from actrobust.errors import ClientError, ProblemError, ServiceUnreachableError
+from actrobust.errors import ClientError, ProblemError, ServiceUnreachableError, problem_of, reason_of
 from actrobust.experiment import Experiment
 from actrobust.retries import Retries
 from actrobust.specs import SpecFields, document_of
 
 __all__ = ["Client", "ClientError", "Json", "ProblemError", "ServiceUnreachableError", "is_loopback"]
+
+if TYPE_CHECKING:
+    from actrobust.event_stream import Event
 
 Json = dict[str, Any]
 """A JSON object as the service sends it; its fields are those of the OpenAPI document."""
@@ -151,11 +154,21 @@ class Client:
             with self._http.stream("GET", f"/experiments/{_segment(experiment_id)}/metrics", params=params) as response:
                 if response.is_error:
                     response.read()
-                    raise _problem(response)
+                    raise problem_of(response)
                 for chunk in response.iter_bytes():
                     file.write(chunk)
         except httpx2.TransportError as error:
-            raise ServiceUnreachableError(self.base_url, _reason(error)) from error
+            raise ServiceUnreachableError(self.base_url, reason_of(error)) from error
+
+    def events(self, experiment_id: str, last_event_id: str | None = None) -> "Iterator[Event]":
+        """What happens to the experiment, until it has ended, as (id, kind, data); lost connections are taken up again.
+
+        Args:
+            last_event_id: the id of the last event that is known already; without one the stream tells everything.
+        """
+        from actrobust.event_stream import follow
+
+        return follow(self._http, f"/experiments/{_segment(experiment_id)}/events", last_event_id)
 
     def robustness(self, experiment_id: str, **query: Query) -> Json:
         """The comparison; `query` may hold `metric`, `score`, `rate`, `include`."""
@@ -246,9 +259,9 @@ class Client:
                 keyed=keyed,
             )
         except httpx2.TransportError as error:
-            raise ServiceUnreachableError(self.base_url, _reason(error)) from error
+            raise ServiceUnreachableError(self.base_url, reason_of(error)) from error
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
         return response
 
 
@@ -278,19 +291,3 @@ def _params(query: Mapping[str, Query] | None) -> dict[str, Any]:
 def _segment(value: str) -> str:
     """A path segment that stays one, whatever was typed."""
     return quote(value, safe="")
-
-
-def _reason(error: httpx2.TransportError) -> str:
-    if isinstance(error, httpx2.TimeoutException):
-        return "it did not answer in time"
-    return str(error) or type(error).__name__
-
-
-def _problem(response: httpx2.Response) -> ProblemError:
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        document = {"title": response.reason_phrase}
-    return ProblemError(response.status_code, document)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+
 if TYPE_CHECKING:
     from actrobust.experiment import Experiment
 
@@ -71,3 +73,21 @@ def _describe(error: dict[str, Any]) -> str:
     place = error.get("pointer") or error.get("parameter") or error.get("header")
     detail = str(error.get("detail") or "is not valid")
     return f"{place}: {detail}" if place else detail
+
+
+def reason_of(error: httpx2.TransportError) -> str:
+    """Why no answer came, in words."""
+    if isinstance(error, httpx2.TimeoutException):
+        return "it did not answer in time"
+    return str(error) or type(error).__name__
+
+
+def problem_of(response: httpx2.Response) -> ProblemError:
+    """The refusal that a response holds; its body must have been read."""
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        document = {"title": response.reason_phrase}
+    return ProblemError(response.status_code, document)

@@ -16,6 +16,7 @@ from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.queries import ClosedQuery
 from api.rates import RateLimit
+from api.streams import Streams
 from shared.settings import Settings
 from shared.store.db import Database
 
@@ -31,6 +32,7 @@ class Parts:
     answers: AnswerCache
     rate_limit: RateLimit
     acquaintances: Acquaintances
+    streams: Streams
 
 
 def parts_of(request: Request) -> Parts:

@@ -185,7 +185,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(hands=held, is_zombie=st.booleans())
     def renew(self, hands: Hands, is_zombie: bool) -> None:
         hands = self.one_of(hands, is_zombie)
-        self.by(hands, queue.renew, self.model.renew)
+        self.by(hands, _renew, self.model.renew)
 
     @rule(hands=held, how=st.sampled_from(["drain", "fail", "give up"]), is_zombie=st.booleans())
     def leave(self, hands: Hands, how: str, is_zombie: bool) -> None:
@@ -269,6 +269,10 @@ class StoreMachine(RuleBasedStateMachine):
         while hands.stage != "over":
             assert self.step(hands)
         return hands
+
+
+def _renew(session: Session, lease: Lease) -> None:
+    queue.renew(session, lease)
 
 
 def _commit_epoch(session: Session, lease: Lease, epoch: int, values: dict[str, float], diverged: list[str]) -> None:

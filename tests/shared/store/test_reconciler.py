@@ -123,7 +123,7 @@ def test_a_deleted_experiment_is_purged_with_all_its_rows_and_files(database: Da
         reconciler.sweep(database, settings)
     assert num_rows(database) == {
         "experiments": 1, "jobs": 1, "runs": 4, "epoch_metrics": 12, "idempotency_keys": 0, "workers": 0,
-        "api_keys": 0, "counters": 0,
+        "api_keys": 0, "counters": 0, "events": 8,
     }  # fmt: skip
     assert experiment(database, kept).state == ExperimentState.SUCCEEDED
     assert not (settings.checkpoints_dir / doomed_job).exists()
