@@ -138,7 +138,7 @@ _STORE = (
     ),
     _mutation(
         "writers on SQLite take their lock too late", "shared/store/db.py",
-        '"BEGIN IMMEDIATE" if writes else "BEGIN"', '"BEGIN"',
+        'connection.execute("BEGIN IMMEDIATE")', 'connection.execute("BEGIN")',
         "tests/shared/store/test_db.py::test_writers_take_turns_and_lose_nothing",
     ),
     _mutation(
@@ -208,9 +208,13 @@ _API = (
         "tests/api/test_idempotency.py::test_two_bodies_racing_for_one_key_have_one_winner",
     ),
     _mutation(
-        "everybody sees every experiment", "shared/store/repository.py",
-        "Experiment.id == experiment_id, Experiment.owner == owner, Experiment.deleted_at.is_(None)",
-        "Experiment.id == experiment_id, Experiment.deleted_at.is_(None)",
+        "everybody changes every experiment", "shared/store/repository.py",
+        '    Experiment.owner == bindparam("owner"),\n', "",
+        "tests/api/test_keys.py::test_anothers_experiment_does_not_exist",
+    ),
+    _mutation(
+        "everybody sees every experiment", "shared/store/settled.py",
+        '    Experiment.owner == bindparam("owner"),\n', "",
         "tests/api/test_keys.py::test_anothers_experiment_does_not_exist",
     ),
     _mutation(
