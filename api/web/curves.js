@@ -1,0 +1,152 @@
+// Learning curves that grow while the networks train: means over seeds, so that hundreds of runs stay a few lines.
+
+import { byId, el, fill, setText, table } from "./dom.js";
+import { number, percent } from "./format.js";
+import { coloursOf, darkness, draw } from "./vegaview.js";
+
+const METRICS = { val_loss: "validation loss", train_loss: "training loss", val_accuracy: "validation accuracy", train_accuracy: "training accuracy" };
+const REDRAW_MS = 500;
+const MOST_ROWS = 500_000;
+
+/** Sums of what was measured, by activation, rate and epoch. */
+export class Means {
+  constructor() {
+    this.seen = new Set();
+    this.cells = new Map();
+  }
+
+  /** Add one epoch of one run, unless it is here already. @returns {boolean} whether it was new */
+  add(row) {
+    const key = `${row.run_id} ${row.epoch}`;
+    if (this.seen.has(key) || this.seen.size >= MOST_ROWS) return false;
+    this.seen.add(key);
+    const place = `${row.rate} ${row.epoch} ${row.activation}`;
+    let cell = this.cells.get(place);
+    if (!cell) {
+      cell = { activation: row.activation, rate: row.rate, epoch: row.epoch, sums: {}, counts: {} };
+      this.cells.set(place, cell);
+    }
+    for (const metric of Object.keys(METRICS)) {
+      if (!Number.isFinite(row[metric])) continue;
+      cell.sums[metric] = (cell.sums[metric] || 0) + row[metric];
+      cell.counts[metric] = (cell.counts[metric] || 0) + 1;
+    }
+    return true;
+  }
+
+  /** The means of one metric. */
+  points(metric) {
+    const points = [];
+    for (const { activation, rate, epoch, sums, counts } of this.cells.values()) {
+      if (counts[metric]) points.push({ activation, rate, condition: conditionOf(rate), epoch, mean: sums[metric] / counts[metric] });
+    }
+    return points;
+  }
+}
+
+function conditionOf(rate) {
+  return rate === 0 ? "clean" : `${percent(rate)} dirty`;
+}
+
+/** The section with the growing curves. */
+export class LiveCurves {
+  /** @param {any} spec the experiment's */
+  constructor(spec) {
+    this.means = new Means();
+    this.labels = spec.activations.map((each) => each.label || each.kind);
+    this.rates = [0, ...spec.corruption.rates];
+    this.epochs = spec.training.epochs;
+    this.view = null;
+    this.drawing = null;
+    this.timer = 0;
+    this.isStale = true;
+    const choices = Object.entries(METRICS).filter(([name]) => spec.training.loss === "cross_entropy" || !name.endsWith("accuracy"));
+    this.select = byId("live-metric");
+    fill(this.select, ...choices.map(([value, text]) => el("option", { value, text })));
+    this.select.addEventListener("change", () => this.restart());
+    darkness.addEventListener("change", () => this.restart());
+    byId("live-details").addEventListener("toggle", () => this.tabulate());
+  }
+
+  /** Take what was measured; the picture follows, twice a second at most. */
+  add(rows) {
+    const news = rows.filter((row) => this.means.add(row)).length;
+    if (!news) return;
+    byId("live").hidden = false;
+    this.isStale = true;
+    this.timer ||= setTimeout(() => requestAnimationFrame(() => this.redraw()), this.view ? REDRAW_MS : 0);
+  }
+
+  restart() {
+    this.view?.finalize();
+    this.view = null;
+    this.isStale = true;
+    return this.redraw();
+  }
+
+  async redraw() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (this.drawing || !this.means.cells.size) return;
+    this.isStale = false;
+    this.drawing = this.paint().catch((error) => setText(byId("live-note"), `The curves cannot be drawn: ${error.message}`));
+    await this.drawing;
+    this.drawing = null;
+    if (this.isStale) this.timer ||= setTimeout(() => requestAnimationFrame(() => this.redraw()), REDRAW_MS);
+  }
+
+  async paint() {
+    if (!this.view) {
+      const place = byId("live-chart");
+      fill(place);
+      this.view = await draw(place, this.definition(place.clientWidth));
+    }
+    const points = this.means.points(this.select.value);
+    await this.view.data("points", points).runAsync();
+    byId("live-chart").setAttribute("aria-label", this.inWords(points));
+    this.tabulate();
+  }
+
+  definition(width) {
+    const columns = Math.max(1, Math.min(this.rates.length, Math.floor(width / 300), 4));
+    const panel = Math.max(160, Math.min(460, Math.floor((width - 20) / columns) - 60));
+    const colour = { field: "activation", type: "nominal", scale: { domain: this.labels, range: coloursOf(this.labels) } };
+    return {
+      data: { name: "points", values: [] }, columns,
+      facet: { field: "condition", type: "nominal", title: null, sort: this.rates.map(conditionOf) },
+      spec: {
+        width: panel, height: 200, mark: { type: "line", strokeWidth: 1.5 },
+        encoding: {
+          x: { field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, tickCount: 6 }, scale: { domain: [1, Math.max(2, this.epochs)], nice: false } },
+          y: { field: "mean", type: "quantitative", title: METRICS[this.select.value], scale: { zero: false } },
+          color: { ...colour, legend: { title: null, orient: "bottom", columns: Math.max(2, Math.floor(width / 120)) } },
+        },
+      },
+      config: { axis: { grid: false, labelFontSize: 11, titleFontSize: 11 }, legend: { labelFontSize: 11 } },
+    };
+  }
+
+  inWords(points) {
+    const last = points.reduce((most, point) => Math.max(most, point.epoch), 0);
+    return `Learning curves, ${METRICS[this.select.value]} by epoch up to epoch ${last}, one line for each of ${this.labels.length} activations; the table below has the latest means`;
+  }
+
+  /** The latest means as a table, for whoever opens it. */
+  tabulate() {
+    if (!byId("live-details").open) return;
+    const latest = new Map();
+    for (const point of this.means.points(this.select.value)) {
+      const key = `${point.activation} ${point.rate}`;
+      if (!latest.has(key) || latest.get(key).epoch < point.epoch) latest.set(key, point);
+    }
+    const rows = this.labels.map((label) => {
+      const cells = this.rates.map((rate) => {
+        const point = latest.get(`${label} ${rate}`);
+        return el("td", { class: "num", text: point ? `${number(point.mean, 4)} (epoch ${point.epoch})` : "–" });
+      });
+      return el("tr", {}, el("th", { scope: "row", text: label }), ...cells);
+    });
+    const columns = [{ text: "Activation" }, ...this.rates.map((rate) => ({ text: conditionOf(rate), class: "num" }))];
+    fill(byId("live-table"), table(`Latest mean ${METRICS[this.select.value]}`, columns, rows));
+  }
+}
