@@ -69,8 +69,8 @@ export class ActivationsEditor {
     const remove = el("button", {
       type: "button", class: "quiet", text: "Remove", "aria-label": `Remove ${item.kind}`, onclick: () => this.remove(index),
     });
-    const head = el("div", { class: "row head" }, el("strong", { text: item.kind }), el("code", { class: "formula", text: entry?.formula || "" }), remove);
-    return el("li", {}, head, el("div", { class: "fields" }, ...parameters.map((each) => each.node), label.node));
+    const head = el("div", { class: "head" }, el("strong", { text: item.kind }), el("code", { class: "formula", text: entry?.formula || "" }));
+    return el("li", {}, head, el("div", { class: "fields" }, ...parameters.map((each) => each.node), label.node), remove);
   }
 
   editOne(index, name, value) {

@@ -79,7 +79,6 @@ export class Chart {
     if (!this.spec || !this.place.clientWidth) return;
     this.width = this.place.clientWidth;
     this.drawn?.finalize();
-    fill(this.place);
     this.drawn = await draw(this.place, fitted(this.spec, this.width));
   }
 }

@@ -46,11 +46,17 @@ function showSide(name, { experiment, comparison, rate }) {
 
 function showRankings(sides) {
   const labels = [...new Set(sides.flatMap(({ comparison }) => ranked(comparison).map((entry) => entry.activation)))];
-  const columns = [{ text: "Activation" }, ...SIDES.flatMap((name) => [
-    { text: `Rank, ${name}`, class: "num from" }, { text: `Degradation, ${name}`, class: "num" }, { text: `Interval, ${name}`, class: "num" }, { text: `Verdict, ${name}` },
-  ])];
   const rows = labels.map((label) => el("tr", {}, el("th", { scope: "row", text: label }), ...sides.flatMap((side) => cellsOf(side, label))));
-  fill(byId("rankings"), table("Rankings and verdicts, each at its largest rate of dirt", columns, rows));
+  const made = table("Rankings and verdicts, each at its largest rate of dirt", [], rows);
+  fill(made.querySelector("thead"), ...heads());
+  fill(byId("rankings"), made);
+}
+
+function heads() {
+  const group = (name) => el("th", { scope: "colgroup", colspan: 4, class: "from" }, el("span", { class: "side", text: name }));
+  const names = ["Rank", "Verdict", "Degradation", "Interval"];
+  const cells = SIDES.flatMap(() => names.map((text) => el("th", { scope: "col", text, class: text === "Rank" ? "num from" : text === "Verdict" ? null : "num" })));
+  return [el("tr", {}, el("th", { scope: "col", rowspan: 2, text: "Activation" }), ...SIDES.map(group)), el("tr", {}, ...cells)];
 }
 
 function cellsOf({ comparison, rate }, label) {
@@ -59,9 +65,9 @@ function cellsOf({ comparison, rate }, label) {
   if (!condition) return [el("td", { class: "num from", text: "–" }), el("td", { text: "" }), el("td", { text: "" }), el("td", { text: "" })];
   return [
     el("td", { class: "num from" }, ...rankOf(entry)),
+    el("td", {}, verdictBadge(condition.verdict, condition.provisional)),
     el("td", { class: "num strong", text: fixed(condition.degradation.mean, 4, true) }),
     el("td", { class: "num", text: interval(condition.degradation) }),
-    el("td", {}, verdictBadge(condition.verdict, condition.provisional)),
   ];
 }
 

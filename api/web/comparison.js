@@ -83,19 +83,19 @@ function showRanking(comparison, rate) {
 export function rankingTable(comparison, rate) {
   const columns = [
     { text: "Rank", class: "num", title: "by area under the degradation over all rates; in brackets the places where it may stand" },
-    { text: "Activation" }, { text: "Clean", class: "num" }, { text: "Dirty", class: "num" }, { text: "Degradation", class: "num" },
-    { text: `${percent(comparison.confidence)} interval`, class: "num" }, { text: "p", class: "num", title: "two-sided sign-flip test, unadjusted" }, { text: "Verdict" },
+    { text: "Activation" }, { text: "Verdict" }, { text: "Degradation", class: "num" }, { text: `${percent(comparison.confidence)} interval`, class: "num" },
+    { text: "p", class: "num", title: "two-sided sign-flip test, unadjusted" }, { text: "Clean", class: "num" }, { text: "Dirty", class: "num" },
   ];
   const rows = ranked(comparison).map((entry) => {
     const condition = entry.conditions.find((each) => each.rate === rate);
     return el(
       "tr", {},
       el("td", { class: "num" }, ...rankOf(entry)), el("th", { scope: "row", text: entry.activation }),
-      el("td", { class: "num", text: spread(entry.clean) }), el("td", { class: "num", text: condition ? spread(condition.dirty) : "–" }),
+      el("td", {}, verdictBadge(condition?.verdict, condition?.provisional)),
       el("td", { class: "num strong", text: fixed(condition?.degradation.mean, 4, true) }),
       el("td", { class: "num", text: condition ? interval(condition.degradation) : "–" }),
       el("td", { class: "num", text: probability(condition?.degradation.p_value) }),
-      el("td", {}, verdictBadge(condition?.verdict, condition?.provisional)),
+      el("td", { class: "num", text: spread(entry.clean) }), el("td", { class: "num", text: condition ? spread(condition.dirty) : "–" }),
     );
   });
   return table(`Ranking with ${percent(rate)} of the training rows dirty`, columns, rows);

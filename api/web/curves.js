@@ -98,7 +98,6 @@ export class LiveCurves {
   async paint() {
     if (!this.view) {
       const place = byId("live-chart");
-      fill(place);
       this.view = await draw(place, this.definition(place.clientWidth));
     }
     const points = this.means.points(this.select.value);

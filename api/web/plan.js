@@ -4,8 +4,8 @@ import { json } from "./api.js";
 import { byId, el, fill } from "./dom.js";
 import { bytes, count, duration, flops } from "./format.js";
 
-/** How fast the last finished experiments of each data set and architecture were trained. */
-let paces = null;
+/** How fast experiments of each data set and architecture were trained. */
+const paces = new Map();
 
 /** Show a plan; the time is judged by what was trained here before. */
 export async function showPlan(plan, signal) {
@@ -19,10 +19,10 @@ export async function showPlan(plan, signal) {
   const warnings = plan.warnings.map((text) => el("li", { text }));
   fill(byId("warnings"), ...warnings);
   byId("warnings").hidden = warnings.length === 0;
-  paces ??= await findPaces(signal);
-  const pace = paces.get(kindOf(plan.spec)) || paces.get("");
-  const similar = paces.has(kindOf(plan.spec)) ? "as fast as the last similar one" : "by another kind of experiment";
-  fill(time, ...(pace ? [`about ${duration(plan.estimated_training_flops / pace)}`, el("span", { class: "hint", text: ` ${similar}` })] : [el("span", { class: "hint", text: "nothing was trained here yet" })]));
+  const pace = await paceOf(plan.spec, signal);
+  const hint = (text) => el("span", { class: "hint", text });
+  if (pace) fill(time, `about ${duration(plan.estimated_training_flops / pace.flops_per_s)}`, hint(` at the pace of “${pace.name}”`));
+  else fill(time, hint("unknown: nothing like it was trained here yet"));
 }
 
 /** There is no plan. */
@@ -39,16 +39,24 @@ function kindOf(spec) {
   return `${spec.dataset.kind} ${spec.architecture.kind}`;
 }
 
-async function findPaces(signal) {
-  const found = new Map();
-  const { items } = await json("experiments?state=succeeded&page_size=5", { signal });
-  for (const { spec, started_at: from, finished_at: to } of items) {
-    if (found.has(kindOf(spec))) continue;
-    const plan = await json("experiments?validate_only=true", { method: "POST", document: spec, signal }).catch(() => null);
-    const seconds = (new Date(to) - new Date(from)) / 1000;
-    if (!plan || !(seconds > 0)) continue;
-    found.set(kindOf(spec), plan.estimated_training_flops / seconds);
-    if (!found.has("")) found.set("", plan.estimated_training_flops / seconds);
+/** The pace of what was trained here before; the largest of its kind, since small ones are mostly preparation. */
+async function paceOf(spec, signal) {
+  const kind = kindOf(spec);
+  if (!paces.has(kind)) paces.set(kind, await measured(kind, signal));
+  return paces.get(kind);
+}
+
+async function measured(kind, signal) {
+  const { items } = await json("experiments?state=succeeded&page_size=50", { signal });
+  const size = (item) => item.progress.epochs_total * item.spec.dataset.train_size;
+  const [largest] = items.filter((item) => kindOf(item.spec) === kind).sort((a, b) => size(b) - size(a));
+  if (!largest) return null;
+  const seconds = (new Date(largest.finished_at) - new Date(largest.started_at)) / 1000;
+  try {
+    const plan = await json("experiments?validate_only=true", { method: "POST", document: largest.spec, signal });
+    return seconds > 0 ? { name: largest.name, flops_per_s: plan.estimated_training_flops / seconds } : null;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return null; // it was stored by a version whose specs this one does not take
   }
-  return found;
 }

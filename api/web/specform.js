@@ -43,7 +43,7 @@ export class SpecForm {
       section("Training",
         this.group(
           this.add("/training/epochs", WHOLE), this.add("/training/batch_size", WHOLE),
-          this.add("/training/loss", {}, { choices: this.kinds("losses") }),
+          this.add("/training/loss", {}, { choices: this.catalog.losses.map(({ kind, title }) => ({ value: kind, text: kind, title })) }),
         ),
         this.choice("/training/optimizer", "Optimiser"), this.choice("/training/schedule", "Schedule"),
         this.group(

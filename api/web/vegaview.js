@@ -1,5 +1,7 @@
 // Drawing Vega-Lite without `eval`: expressions are interpreted, so that the page's policy can forbid code from text.
 
+import { el, fill } from "./dom.js";
+
 /** The colours of Okabe and Ito and the activations that always have the same one, as in the service's pictures. */
 export const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#222222", "#8C8C00"];
 export const STUDY = ["relu", "leaky_relu", "prelu", "elu", "sigmoid", "tanh", "softsign"];
@@ -38,7 +40,10 @@ export function coloursOf(labels) {
 export async function draw(place, spec) {
   const embed = await vegaLibrary();
   const coloured = { ...inTheseColours(spec), config: themed(spec.config || {}) };
-  const { view } = await embed(place, coloured, {
+  // Vega names its own place, which hides the name that ours has.
+  const inner = el("div", { "aria-hidden": "true" });
+  fill(place, inner);
+  const { view } = await embed(inner, coloured, {
     mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: false, hover: false, logLevel: 1,
   });
   return view;
@@ -57,7 +62,7 @@ function themed(config) {
   return {
     ...config, background: "transparent", font, aria: false,
     view: { ...config.view, stroke: null },
-    axis: { ...config.axis, labelColor: muted, titleColor: muted, domainColor: line, tickColor: line, titleFontWeight: "normal" },
+    axis: { ...config.axis, labelColor: muted, titleColor: muted, domainColor: line, tickColor: line, titleFontWeight: "normal", labelOverlap: true, labelSeparation: 4 },
     legend: { ...config.legend, labelColor: ink, titleColor: muted },
     header: { labelColor: ink, titleColor: muted, labelFontSize: 11 },
     title: { ...config.title, color: ink, fontWeight: 500 },
@@ -72,13 +77,14 @@ export function fitted(spec, width) {
   const beside = legend && width >= 560;
   const inner = Math.max(180, Math.min(640, width - 70 - (beside ? 110 : 0)));
   const isSquare = spec.width === spec.height;
-  const sized = isSquare ? { width: Math.min(spec.width, inner - 60), height: Math.min(spec.height, inner - 60) } : { width: inner, height: spec.height };
+  const side = Math.min(inner - 60, Math.max(spec.width, 220));
+  const sized = isSquare ? { width: side, height: side } : { width: inner, height: spec.height };
   const below = legend && !beside ? { legend: { ...spec.config.legend, orient: "bottom", columns: Math.max(2, Math.floor(width / 110)), direction: "horizontal" } } : {};
   return { ...spec, ...sized, title: wrapped(spec.title, width), config: { ...spec.config, ...below } };
 }
 
 function withColumns(spec, width) {
-  const columns = Math.max(1, Math.min(4, Math.floor((width + 10) / 190)));
+  const columns = Math.max(1, Math.min(4, Math.floor((width + 10) / 180)));
   const panel = Math.max(90, Math.floor((width - 60) / columns) - 22);
   return { ...spec, columns, title: wrapped(spec.title, width), spec: { ...spec.spec, width: panel }, config: { ...spec.config, legend: { ...spec.config?.legend, orient: "top" } } };
 }

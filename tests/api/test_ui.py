@@ -76,6 +76,8 @@ def test_a_page_is_asked_for_again_and_its_files_are_kept(sqlite_client: TestCli
     assert page.headers["cache-control"] == "no-cache"
     again = sqlite_client.get("/ui/new", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    # A browser takes the headers of a 304 over.
+    assert again.headers["content-security-policy"] == page.headers["content-security-policy"]
     asset = sqlite_client.get("/ui/" + assets_of(sqlite_client, "/ui/new")[0])
     assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
 
