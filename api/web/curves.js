@@ -38,7 +38,7 @@ export class Means {
   points(metric) {
     const points = [];
     for (const { activation, rate, epoch, sums, counts } of this.cells.values()) {
-      if (counts[metric]) points.push({ activation, rate, condition: conditionOf(rate), epoch, mean: sums[metric] / counts[metric] });
+      if (counts[metric]) points.push({ activation, rate, epoch, mean: sums[metric] / counts[metric] });
     }
     return points;
   }
@@ -96,32 +96,46 @@ export class LiveCurves {
   }
 
   async paint() {
-    if (!this.view) {
-      const place = byId("live-chart");
-      this.view = await draw(place, this.definition(place.clientWidth));
-    }
     const points = this.means.points(this.select.value);
-    await this.view.data("points", points).runAsync();
+    if (this.view) {
+      await this.view.data("points", points).resize().runAsync(); // longer numbers want wider axes
+    } else {
+      const place = byId("live-chart");
+      this.view = await draw(place, this.definition(place.clientWidth, points));
+    }
     byId("live-chart").setAttribute("aria-label", this.inWords(points));
     this.tabulate();
   }
 
-  definition(width) {
-    const columns = Math.max(1, Math.min(this.rates.length, Math.floor(width / 300), 4));
-    const panel = Math.max(160, Math.min(460, Math.floor((width - 20) / columns) - 60));
-    const colour = { field: "activation", type: "nominal", scale: { domain: this.labels, range: coloursOf(this.labels) } };
+  /** A panel for each rate. Not Vega-Lite's facets: theirs come and go with the data, and the layout with them. */
+  definition(width, points) {
+    const columns = Math.max(1, Math.min(this.rates.length, Math.floor(width / 320), 4));
+    const panel = Math.max(160, Math.min(560, Math.floor((width - 20) / columns) - 70));
     return {
-      data: { name: "points", values: [] }, columns,
-      facet: { field: "condition", type: "nominal", title: null, sort: this.rates.map(conditionOf) },
-      spec: {
-        width: panel, height: 200, mark: { type: "line", strokeWidth: 1.5 },
-        encoding: {
-          x: { field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, tickCount: 6 }, scale: { domain: [1, Math.max(2, this.epochs)], nice: false } },
-          y: { field: "mean", type: "quantitative", title: METRICS[this.select.value], scale: { zero: false } },
-          color: { ...colour, legend: { title: null, orient: "bottom", columns: Math.max(2, Math.floor(width / 120)) } },
-        },
+      data: { name: "points", values: points }, columns,
+      concat: this.rates.map((rate) => this.panel(rate, panel)),
+      resolve: { scale: { y: "shared", color: "shared" } },
+      config: {
+        axis: { grid: false, labelFontSize: 11, titleFontSize: 11 },
+        legend: { labelFontSize: 11, orient: "bottom", columns: Math.max(2, Math.floor(width / 120)) },
       },
-      config: { axis: { grid: false, labelFontSize: 11, titleFontSize: 11 }, legend: { labelFontSize: 11 } },
+    };
+  }
+
+  panel(rate, width) {
+    const scale = { domain: this.labels, range: coloursOf(this.labels) };
+    return {
+      title: { text: conditionOf(rate), fontSize: 12 }, width, height: 200,
+      transform: [{ filter: { field: "rate", equal: rate } }],
+      mark: { type: "line", strokeWidth: 1.5 },
+      encoding: {
+        x: {
+          field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, tickCount: 6 },
+          scale: { domain: [1, Math.max(2, this.epochs)], nice: false },
+        },
+        y: { field: "mean", type: "quantitative", title: METRICS[this.select.value], scale: { zero: false } },
+        color: { field: "activation", type: "nominal", scale, legend: { title: null } },
+      },
     };
   }
 

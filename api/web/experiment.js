@@ -1,6 +1,6 @@
 // One experiment: its progress as it happens, its results, its spec, and what can be done with it.
 
-import { download, json, request, ROOT, save } from "./api.js";
+import { ApiError, download, json, request, ROOT, save } from "./api.js";
 import { Comparison } from "./comparison.js";
 import { LiveCurves } from "./curves.js";
 import { confirmed } from "./dialogs.js";
@@ -159,7 +159,7 @@ async function showResults() {
 }
 
 start(async () => {
-  if (!id) throw new Error("the address names no experiment");
+  if (!id) throw new ApiError(404, { detail: "the address names no experiment" });
   await refresh();
   byId("experiment").hidden = false;
   showSpec(experiment.spec);
