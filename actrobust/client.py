@@ -5,10 +5,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 from urllib.parse import quote
 
 import httpx2
+
+if TYPE_CHECKING:
+    from actrobust.event_stream import Event
 
 Json = dict[str, Any]
 """A JSON object as the service sends it; its fields are those of the OpenAPI document."""
@@ -156,6 +159,16 @@ class Client:
                     file.write(chunk)
         except httpx2.TransportError as error:
             raise ServiceUnreachableError(self.base_url, _reason(error)) from error
+
+    def events(self, experiment_id: str, last_event_id: str | None = None) -> "Iterator[Event]":
+        """What happens to the experiment, until it has ended, as (id, kind, data); lost connections are taken up again.
+
+        Args:
+            last_event_id: the id of the last event that is known already; without one the stream tells everything.
+        """
+        from actrobust.event_stream import follow
+
+        return follow(self._http, f"/experiments/{_segment(experiment_id)}/events", last_event_id)
 
     def robustness(self, experiment_id: str, **query: Query) -> Json:
         """The comparison; `query` may hold `metric`, `score`, `rate`, `include`."""

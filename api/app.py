@@ -11,13 +11,26 @@ from api.answers import AnswerCache
 from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
-from api.endpoints import catalog, charts, experiments, health, metrics, prometheus, robustness, runs, ui, workers
+from api.endpoints import (
+    catalog,
+    charts,
+    events,
+    experiments,
+    health,
+    metrics,
+    prometheus,
+    robustness,
+    runs,
+    ui,
+    workers,
+)
 from api.errors import register_handlers
 from api.middleware import DOCS_FILES, add_middleware
 from api.openapi import complete_openapi, problems
 from api.prometheus import ServiceFigures, new_registry
 from api.rates import RateLimit
 from api.service import version
+from api.streams import Streams, ended_by_signals
 from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.db import Database
@@ -56,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id, static_url=DOCS_FILES,
         swagger_ui_parameters={"validatorUrl": None},  # it would send the document to a foreign host
     )  # fmt: skip
-    for endpoints in (experiments, runs, metrics, robustness, charts, catalog, workers, prometheus):
+    for endpoints in (experiments, events, runs, metrics, robustness, charts, catalog, workers, prometheus):
         app.include_router(endpoints.router, dependencies=[Authenticated], responses=problems(401, 429))
     app.include_router(health.router)
     app.include_router(ui.router)
@@ -73,11 +86,13 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.effective_database_url)
         app.state.parts = parts = Parts(
             settings, database, Bell(database, settings), BrokerWatch(settings), AnswerCache(),
-            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs),
+            RateLimit(settings.max_requests_per_minute, most_runs=settings.max_runs), Streams(database),
         )  # fmt: skip
         figures = ServiceFigures(parts)
         app.state.registry.register(figures)
-        yield
+        with ended_by_signals(parts.streams):
+            yield
+        parts.streams.close()
         app.state.registry.unregister(figures)
         parts.bell.close()
         database.close()

@@ -15,6 +15,7 @@ from api.answers import AnswerCache
 from api.background import Bell, BrokerWatch
 from api.queries import ClosedQuery
 from api.rates import RateLimit
+from api.streams import Streams
 from shared.settings import Settings
 from shared.store.db import Database
 
@@ -29,6 +30,7 @@ class Parts:
     broker: BrokerWatch
     answers: AnswerCache
     rate_limit: RateLimit
+    streams: Streams
 
 
 def parts_of(request: Request) -> Parts:

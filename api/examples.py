@@ -192,6 +192,21 @@ actrobust_queue_depth{device="cuda"} 0.0
 actrobust_epochs_trained_total 151200.0
 """
 
+EVENTS = f"""event: experiment.state
+data: {{"state":"running","error":null}}
+id: 5814-0
+
+event: run.epoch
+data: {{"run_id":"{RUN_ID}","activation":"relu","rate":0.1,"seed":3,"epoch":1,"train_loss":0.31,"val_loss":0.27,\
+"train_accuracy":null,"val_accuracy":null,"nonfinite":null}}
+id: 5821-13
+
+event: done
+data: {{"state":"succeeded"}}
+id: 6377-1
+
+""".replace("\\\n", "")
+
 # By operation and status.
 ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("create_experiment", "200"): PLAN,

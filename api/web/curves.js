@@ -5,33 +5,51 @@ import { number, percent } from "./format.js";
 import { coloursOf, darkness, draw } from "./vegaview.js";
 
 const METRICS = { val_loss: "validation loss", train_loss: "training loss", val_accuracy: "validation accuracy", train_accuracy: "training accuracy" };
+const NAMES = Object.keys(METRICS);
 const REDRAW_MS = 500;
 const MOST_ROWS = 500_000;
 
-/** Sums of what was measured, by activation, rate and epoch. */
+/** What the seeds of one activation at one rate measured after one epoch, added up. */
+class Cell {
+  constructor(activation, rate, epoch) {
+    Object.assign(this, { activation, rate, epoch, sums: {}, counts: {} });
+  }
+
+  count(row, times) {
+    for (const name of NAMES) {
+      if (!Number.isFinite(row[name])) continue;
+      this.sums[name] = (this.sums[name] || 0) + times * row[name];
+      this.counts[name] = (this.counts[name] || 0) + times;
+    }
+  }
+}
+
+/** Means of what was measured, by activation, rate and epoch. */
 export class Means {
   constructor() {
-    this.seen = new Set();
+    this.rows = new Map();
     this.cells = new Map();
   }
 
-  /** Add one epoch of one run, unless it is here already. @returns {boolean} whether it was new */
+  /**
+   * Add one epoch of one run. After a lost worker an epoch is told again: the later one counts.
+   * @returns {boolean} whether it says anything new
+   */
   add(row) {
     const key = `${row.run_id} ${row.epoch}`;
-    if (this.seen.has(key) || this.seen.size >= MOST_ROWS) return false;
-    this.seen.add(key);
-    const place = `${row.rate} ${row.epoch} ${row.activation}`;
-    let cell = this.cells.get(place);
-    if (!cell) {
-      cell = { activation: row.activation, rate: row.rate, epoch: row.epoch, sums: {}, counts: {} };
-      this.cells.set(place, cell);
-    }
-    for (const metric of Object.keys(METRICS)) {
-      if (!Number.isFinite(row[metric])) continue;
-      cell.sums[metric] = (cell.sums[metric] || 0) + row[metric];
-      cell.counts[metric] = (cell.counts[metric] || 0) + 1;
-    }
+    const earlier = this.rows.get(key);
+    if (earlier ? NAMES.every((name) => earlier[name] === row[name]) : this.rows.size >= MOST_ROWS) return false;
+    this.rows.set(key, row);
+    const cell = this.cellOf(row);
+    if (earlier) cell.count(earlier, -1);
+    cell.count(row, 1);
     return true;
+  }
+
+  cellOf({ activation, rate, epoch }) {
+    const place = `${rate} ${epoch} ${activation}`;
+    if (!this.cells.has(place)) this.cells.set(place, new Cell(activation, rate, epoch));
+    return this.cells.get(place);
   }
 
   /** The means of one metric. */
@@ -117,7 +135,7 @@ export class LiveCurves {
       resolve: { scale: { y: "shared", color: "shared" } },
       config: {
         axis: { grid: false, labelFontSize: 11, titleFontSize: 11 },
-        legend: { labelFontSize: 11, orient: "bottom", columns: Math.max(2, Math.floor(width / 120)) },
+        legend: { labelFontSize: 11, orient: "bottom", symbolStrokeWidth: 2, columns: Math.max(2, Math.floor(width / 120)) },
       },
     };
   }

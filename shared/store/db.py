@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from shared.errors import ServiceUnavailableError
+from shared.store import events
 
 SQLITE_BUSY_TIMEOUT_S = 30
 # As many as the API has threads, and a few for what it does beside answering: a connection that has to be opened first
@@ -55,6 +56,7 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with _named_failures(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+            events.write_noted(session)
 
     def ping(self) -> None:
         """Raises ServiceUnavailableError: the database does not answer."""

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import ConflictError
+from shared.store import events
 from shared.store.repository import get_experiment
 from shared.store.rows import changed_rows
 from shared.store.states import (
@@ -44,7 +45,12 @@ def start_cancelling(session: Session, experiment_id: str, *, owner: str) -> Exp
     changed_rows(session, update(Job).where(Job.id.in_(jobs)).values(cancelled))
     end_runs(session, jobs, RunState.CANCELLED)
     running = update(Job).where(Job.experiment_id == experiment_id, Job.state == JobState.RUNNING)
-    changed_rows(session, running.values(state=JobState.CANCELLING))
+    flagged = session.scalars(
+        running.values(state=JobState.CANCELLING).returning(Job.id), execution_options={"synchronize_session": False}
+    )
+    events.experiment_changed(session, experiment)
+    events.jobs_changed(session, experiment_id, jobs, JobState.CANCELLED)
+    events.jobs_changed(session, experiment_id, flagged, JobState.CANCELLING)
     return experiment
 
 
@@ -75,6 +81,7 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
     else:
         experiment.state = ExperimentState.SUCCEEDED
     experiment.finished_at = datetime.now(UTC)
+    events.experiment_changed(session, experiment)
 
 
 def resume_experiment(session: Session, experiment_id: str, *, owner: str) -> Experiment:
@@ -94,6 +101,8 @@ def resume_experiment(session: Session, experiment_id: str, *, owner: str) -> Ex
     changed_rows(session, ended.values(state=RunState.PENDING))
     experiment.state = ExperimentState.QUEUED
     experiment.error = experiment.finished_at = experiment.running_since = None
+    events.experiment_changed(session, experiment)
+    events.jobs_changed(session, experiment_id, jobs, JobState.PENDING)
     return experiment
 
 
@@ -122,6 +131,8 @@ def purge_some(session: Session, experiment_id: str) -> bool:
         run_ids = {run_id for run_id, _ in keys}
         whole = [run_id for run_id in run_ids if run_id != keys[-1][0]] or list(run_ids)
         session.execute(delete(EpochMetrics).where(EpochMetrics.run_id.in_(whole)))
+        return False
+    if events.delete_some(session, experiment_id) == events.ROWS_PER_DELETE:
         return False
     session.execute(delete(Run).where(Run.experiment_id == experiment_id))
     session.execute(delete(Job).where(Job.experiment_id == experiment_id))

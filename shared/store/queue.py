@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLostError
-from shared.store import counters
+from shared.store import counters, events
 from shared.store.counters import CounterName
 from shared.store.lifecycle import end_runs, finish_if_done
 from shared.store.repository import progress_of
@@ -62,10 +62,14 @@ def claim(session: Session, job_id: str, worker_id: str, *, devices: Sequence[st
             state=JobState.RUNNING, token=Job.token + 1, worker_id=worker_id,
             claimed_at=now(), heartbeat_at=None, dispatched_at=None,
         )
-        .returning(Job.token)
+        .returning(Job.token, Job.experiment_id)
     )  # fmt: skip
-    token = session.scalar(statement, execution_options={"synchronize_session": False})
-    return None if token is None else Lease(job_id, token)
+    claimed = session.execute(statement, execution_options={"synchronize_session": False}).first()
+    if claimed is None:
+        return None
+    token, experiment_id = claimed
+    events.jobs_changed(session, experiment_id, [job_id], JobState.RUNNING)
+    return Lease(job_id, token)
 
 
 def claim_next(session: Session, job_id: str, worker_id: str, *, devices: Sequence[str]) -> Lease | None:
@@ -94,28 +98,34 @@ def mark_running(session: Session, lease: Lease) -> None:
         experiment.started_at = experiment.started_at or moment
         experiment.running_since = moment
         experiment.epochs_before = progress_of(session, [experiment])[experiment.id].epochs_done
+        events.experiment_changed(session, experiment)
     changed_rows(
         session,
         update(Run).where(Run.job_id == lease.job_id, Run.state == RunState.PENDING).values(state=RunState.RUNNING),
     )
 
 
-def _change_held(session: Session, lease: Lease, *states: JobState, **values: Any) -> None:
+def _change_held(session: Session, lease: Lease, *states: JobState, **values: Any) -> str:
     """Change the job if this lease still holds it in one of these states.
 
+    Returns: the id of its experiment.
     Raises: LeaseLostError.
     """
     held = update(Job).where(Job.id == lease.job_id, Job.token == lease.token, Job.state.in_(states))
-    if changed_rows(session, held.values(values)) == 0:
+    changed = held.values(values).returning(Job.experiment_id)
+    experiment_id = session.scalar(changed, execution_options={"synchronize_session": False})
+    if experiment_id is None:
         raise LeaseLostError(f"job {lease.job_id} is no longer held under token {lease.token}")
+    return experiment_id
 
 
-def renew(session: Session, lease: Lease) -> None:
+def renew(session: Session, lease: Lease) -> str:
     """Prolong the lease.
 
+    Returns: the id of the job's experiment.
     Raises: LeaseLostError: the job was cancelled, or passed to somebody else.
     """
-    _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())
+    return _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())
 
 
 def fix_numerics(session: Session, lease: Lease, numerics: dict[str, Any]) -> dict[str, Any]:
@@ -142,11 +152,14 @@ def commit_epoch(session: Session, lease: Lease, rows: Sequence[MetricsRow], *, 
         diverged: ids of the runs that ended with this epoch because something was no longer finite.
     Raises: LeaseLostError; ConflictingMetricsError: a row is there already with other numbers.
     """
-    renew(session, lease)
+    experiment_id = renew(session, lease)
     if not rows:
         return
-    if _insert_new(session, rows) < len(rows):
+    num_new = _insert_new(session, rows)
+    if num_new < len(rows):
         _check_same(session, rows)
+    if num_new:
+        events.epoch_committed(session, experiment_id, lease.job_id, rows[0].epoch)
     run_ids = [row.run_id for row in rows]
     changed_rows(session, update(Run).where(Run.id.in_(run_ids)).values(epoch=rows[0].epoch))
     if diverged:
@@ -193,33 +206,36 @@ def complete(session: Session, lease: Lease) -> None:
 
     Raises: LeaseLostError.
     """
-    _leave(session, lease, JobState.SUCCEEDED, JobState.RUNNING)
+    experiment_id = _leave(session, lease, JobState.SUCCEEDED, JobState.RUNNING)
     open_runs = update(Run).where(Run.job_id == lease.job_id, Run.state == RunState.RUNNING)
     changed_rows(session, open_runs.values(state=RunState.SUCCEEDED, outcome=Outcome.OK))
-    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+    finish_if_done(session, experiment_id)
 
 
 def fail(session: Session, lease: Lease, reason: str) -> None:
     """The job cannot be done: its training raised an error that would come again."""
-    _leave(session, lease, JobState.FAILED, JobState.RUNNING, error=reason)
+    experiment_id = _leave(session, lease, JobState.FAILED, JobState.RUNNING, error=reason)
     end_runs(session, [lease.job_id], RunState.FAILED)
-    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+    finish_if_done(session, experiment_id)
 
 
 def confirm_cancelled(session: Session, lease: Lease) -> bool:
     """Stop a job that was flagged; False when it was not flagged but passed to somebody else."""
     try:
-        _leave(session, lease, JobState.CANCELLED, JobState.CANCELLING)
+        experiment_id = _leave(session, lease, JobState.CANCELLED, JobState.CANCELLING)
     except LeaseLostError:
         return False
     end_runs(session, [lease.job_id], RunState.CANCELLED)
-    finish_if_done(session, session.get_one(Job, lease.job_id).experiment_id)
+    finish_if_done(session, experiment_id)
     return True
 
 
-def _leave(session: Session, lease: Lease, to: JobState, *states: JobState, error: str | None = None) -> None:
+def _leave(session: Session, lease: Lease, to: JobState, *states: JobState, error: str | None = None) -> str:
+    """End the job; the id of its experiment."""
     _lock_experiment(session, lease)
-    _change_held(session, lease, *states, state=to, error=error, finished_at=now())
+    experiment_id = _change_held(session, lease, *states, state=to, error=error, finished_at=now())
+    events.jobs_changed(session, experiment_id, [lease.job_id], to, error=error)
+    return experiment_id
 
 
 def _lock_experiment(session: Session, lease: Lease) -> None:
@@ -259,7 +275,8 @@ def reject(session: Session, lease: Lease, reason: str, *, max_losses: int) -> N
 
 def _hand_back(session: Session, lease: Lease, **values: Any) -> None:
     waiting = {"state": JobState.PENDING, "worker_id": None, "dispatched_at": None}
-    _change_held(session, lease, JobState.RUNNING, **waiting, **values)
+    experiment_id = _change_held(session, lease, JobState.RUNNING, **waiting, **values)
+    events.jobs_changed(session, experiment_id, [lease.job_id], JobState.PENDING)
     _let_runs_wait(session, lease.job_id)
 
 
@@ -295,9 +312,12 @@ def reap(session: Session, job_id: str, experiment_id: str, *, ttl_s: float, max
         "losses": Job.losses + 1, "worker_id": None, "dispatched_at": None,
     }  # fmt: skip
     statement = update(Job).where(Job.id == job_id, Job.state.in_(LEASED_JOB), _silent_for(ttl_s)).values(values)
-    if changed_rows(session, statement) == 0:
+    options = {"synchronize_session": False}
+    reaped = session.execute(statement.returning(Job.state, Job.error), execution_options=options).first()
+    if reaped is None:
         return False
-    state = session.scalar(select(Job.state).where(Job.id == job_id))
+    state, error = reaped
+    events.jobs_changed(session, experiment_id, [job_id], state, error=error)
     if state in {JobState.FAILED, JobState.CANCELLED}:
         end_runs(session, [job_id], RunState(state))
         finish_if_done(session, experiment_id)

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import select
 
 from shared.settings import Settings
-from shared.store import lifecycle, presence, queue, repository
+from shared.store import events, lifecycle, presence, queue, repository
 from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
@@ -128,7 +128,11 @@ def remove_checkpoints(database: Database, settings: Settings) -> None:
 
 
 def forget_old(database: Database, settings: Settings) -> None:
-    """Remove idempotency keys past their time and processes long silent."""
+    """Remove idempotency keys past their time, processes long silent and the events of what ended long ago."""
     with database.write() as session:
         repository.forget_idempotency_keys(session, datetime.now(UTC) - timedelta(seconds=settings.idempotency_ttl_s))
         presence.forget_the_dead(session)
+    for _ in range(PURGES_PER_SWEEP):
+        with database.write() as session:
+            if not events.forget_some(session):
+                return

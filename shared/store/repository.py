@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from shared.errors import ConflictError, NotFoundError
 from shared.plan import Plan
 from shared.spec import ExperimentSpec
+from shared.store import events
 from shared.store.rows import changed_rows
 from shared.store.states import (
     ExperimentState,
@@ -91,6 +92,7 @@ def create_experiment(
         ]  # fmt: skip
     session.execute(insert(Job), jobs)
     session.execute(insert(Run), runs)
+    events.experiment_changed(session, experiment)
     return experiment
 
 

@@ -134,6 +134,33 @@ class EpochMetrics(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
 
+class Event(Base):
+    """Something that happened to an experiment, for those who listen: its state, a job's state, or a job's epoch.
+
+    A row without a job tells of the experiment, one with an epoch of the metrics that all runs of the job got with it.
+    """
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    # No foreign key. To look it up PostgreSQL locks the experiment's row, for which others wait who hold jobs: a worker
+    # that commits an epoch and one that completes a job would wait for each other.
+    experiment_id: Mapped[str] = mapped_column(Id)
+    job_id: Mapped[str | None] = mapped_column(Id)
+    epoch: Mapped[int | None]
+    state: Mapped[str | None] = mapped_column(String(20))
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(None, "experiment_id", "id"),
+        # Of the few that tell of experiments: how those are found whose events may be forgotten.
+        Index(None, "created_at", sqlite_where=text("job_id IS NULL"), postgresql_where=text("job_id IS NULL")),
+        # An id that was told must not come again for something else, not even when the newest rows are gone.
+        {"sqlite_autoincrement": True},
+    )
+
+
 class IdempotencyKey(Base):
     """An owner's Idempotency-Key and the answer that its first request got."""
 

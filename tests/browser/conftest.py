@@ -18,7 +18,7 @@ from tests.e2e.services import command, environment, url_printed_by
 PATIENCE_MS = 20_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # The browser itself writes a line for each refused request: what a page makes of those, tests look at in the page.
-REFUSALS = tuple(f"the server responded with a status of {status}" for status in (401, 404, 409, 422))
+REFUSALS = tuple(f"the server responded with a status of {status}" for status in (401, 409, 422))
 # When the page was first of use, and what kept the browser from answering to its user.
 WATCH = """
   window.watched = {usable: null, blocks: []};

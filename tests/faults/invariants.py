@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from shared.store.checkpoints import CheckpointStore
 from shared.store.states import FINISHED_EXPERIMENT, FINISHED_JOB, JobState, RunState
-from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, Run
+from shared.store.tables import EpochMetrics, Event, Experiment, IdempotencyKey, Job, Run
 from tests.faults import audit
 from tests.faults.client import Post
 from tests.faults.reference import undisturbed
@@ -233,7 +233,9 @@ def _orphan_rows(watch: Watch) -> list[str]:
         Experiment.id.is_(None))  # fmt: skip
     no_answer = select(IdempotencyKey.key).outerjoin(Experiment, Experiment.id == IdempotencyKey.experiment_id).where(
         Experiment.id.is_(None))  # fmt: skip
-    queries = {"metrics": no_run, "run": no_job, "job": no_experiment, "idempotency key": no_answer}
+    no_cause = select(Event.id).outerjoin(Experiment, Experiment.id == Event.experiment_id).where(
+        Experiment.id.is_(None))  # fmt: skip
+    queries = {"metrics": no_run, "run": no_job, "job": no_experiment, "idempotency key": no_answer, "event": no_cause}
     return [f"orphan {what}: {row}" for what, query in queries.items() for row in watch.rows(query.limit(3))]
 
 

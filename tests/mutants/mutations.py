@@ -11,6 +11,7 @@ QUEUE = "tests/shared/store/test_queue.py"
 EPOCHS = "tests/shared/store/test_queue_epochs.py"
 ENDINGS = "tests/shared/store/test_queue_endings.py"
 LIFECYCLE = "tests/shared/store/test_lifecycle.py"
+EVENTS = "tests/shared/store/test_event_log.py"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ _STORE = (
     ),
     _mutation(
         "a flagged job may be renewed", "shared/store/queue.py",
-        "    _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())",
-        "    _change_held(session, lease, JobState.RUNNING, JobState.CANCELLING, heartbeat_at=now())",
+        "    return _change_held(session, lease, JobState.RUNNING, heartbeat_at=now())",
+        "    return _change_held(session, lease, JobState.RUNNING, JobState.CANCELLING, heartbeat_at=now())",
         f"{QUEUE}::test_a_cancelled_job_takes_no_more_writes",
         "tests/worker/test_lease_keeper.py::test_a_cancellation_stops_the_job_within_a_third_of_the_lease",
     ),
@@ -145,6 +146,16 @@ _STORE = (
         "            _put_back(database, [job_id for job_id, _ in jobs[position:]])\n", "",
         "tests/shared/store/test_doorbell.py::test_with_the_broker_away_jobs_stay_pending_and_it_is_said_quickly",
         MODEL,
+    ),
+    _mutation(
+        "an event may be seen before one with a smaller id", "shared/store/events.py",
+        "            connection.execute(select(func.pg_advisory_xact_lock(key)))\n", "            str(key)\n",
+        f"{EVENTS}::test_no_event_is_lost_to_one_that_was_committed_before_it",
+    ),
+    _mutation(
+        "an epoch is committed and not told", "shared/store/queue.py",
+        "        events.epoch_committed(session, experiment_id, lease.job_id, rows[0].epoch)\n", "        pass\n",
+        f"{EVENTS}::test_an_experiment_is_told_from_its_beginning_to_its_end",
     ),
 )  # fmt: skip
 

@@ -20,9 +20,9 @@ from shared.store.presence import announce
 from shared.store.types import new_id
 from tests.shared.store.experiments import claim, commit, complete, fail, post
 
-GROWING = {"experiments", "jobs", "runs", "epoch_metrics", "idempotency_keys"}
+GROWING = {"experiments", "jobs", "runs", "epoch_metrics", "events", "idempotency_keys"}
 # Indexes that hold only the rows that are looked for, which may be read from end to end.
-OF_FEW_ROWS = {"ix_experiments_deleted_at"}
+OF_FEW_ROWS = {"ix_experiments_deleted_at", "ix_events_created_at"}
 Statement = tuple[str, Any]
 
 
@@ -144,7 +144,15 @@ LISTINGS = (
     "", "?state=queued", "?state=failed&state=cancelled", "?dataset=digits", "?activation=gelu",
     "?state=succeeded&dataset=digits&activation=relu", "?order_by=created_at", "?created_after=2020-01-01T00:00:00Z",
 )  # fmt: skip
-LOOKS = ("", "/runs", "/metrics", "/metrics?epoch_from=3&activation=relu", "/robustness", "/metrics?format=csv")
+LOOKS = (
+    "",
+    "/runs",
+    "/metrics",
+    "/metrics?epoch_from=3&activation=relu",
+    "/robustness",
+    "/metrics?format=csv",
+    "/events",
+)
 
 
 def test_no_request_reads_a_whole_table(full: Database, settings: Settings) -> None:

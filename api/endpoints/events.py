@@ -1,0 +1,58 @@
+"""What happens to an experiment, while it happens."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.concurrency import run_in_threadpool
+
+from api import examples
+from api.auth import Owner
+from api.deps import ExperimentId, NoParameters, Parts, TheParts
+from api.event_batches import position_of
+from api.openapi import problems
+from api.streams import EventStream
+from shared.store import repository
+
+router = APIRouter(prefix="/experiments/{experiment_id}", tags=["experiments"])
+
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID", pattern=r"^[0-9]{1,18}-[0-9]{1,9}$",
+        description="The id of the last event that came through; the stream goes on behind it.",
+    ),
+]  # fmt: skip
+
+
+@router.get(
+    "/events", status_code=200, summary="Follow an experiment", response_class=EventStream, dependencies=[NoParameters],
+    responses={
+        200: {
+            "description": "Events as they happen, each once it is stored.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS}},
+        },
+        **problems(404, 422),
+    },
+)  # fmt: skip
+async def stream_events(
+    parts: TheParts, owner: Owner, experiment_id: ExperimentId, last_event_id: LastEventId = None
+) -> EventStream:
+    """Server-sent events: everything that happened so far, then what happens, until the experiment has ended.
+
+    - `experiment.state`: `state`, `error`.
+    - `job.state`: `job_id`, `activation`, `state`, `error`; a job waits (`pending`) until it is `running`.
+    - `run.epoch`: `run_id`, `activation` (its label), `rate`, `seed`, `epoch`, `train_loss`, `val_loss`,
+      `train_accuracy`, `val_accuracy`, `nonfinite`.
+    - `done`: `state`; the stream ends with it. One that ends without it goes on with `Last-Event-ID`.
+
+    After a lost worker the epochs since its last checkpoint are told again; the later one counts. A day after the end
+    only the state and `done` are left; `/metrics` keeps all numbers. Lines that begin with a colon are heartbeats.
+    """
+    parts.streams.require_place(owner)
+    await run_in_threadpool(_require_experiment, parts, experiment_id, owner)
+    return EventStream(parts.streams, owner, experiment_id, position_of(last_event_id))
+
+
+def _require_experiment(parts: Parts, experiment_id: str, owner: str) -> None:
+    with parts.database.read() as session:
+        repository.get_experiment(session, experiment_id, owner=owner)
