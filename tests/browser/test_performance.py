@@ -48,13 +48,14 @@ def test_curves_of_140_networks_grow_without_holding_the_page_up(
         page = visit.open(f"experiment?id={study}")
         writer = threading.Thread(target=train, args=(database, study), kwargs={"pause_s": 0.02})
         writer.start()
-        expect(page.locator("#live-chart svg path").first).to_be_attached()
+        expect(page.locator("#live-chart .mark-line path[d]").first).to_be_attached()
         page.wait_for_timeout(500)  # the first picture brings the library with it; from now on it only grows
         began = page.evaluate("performance.now()")
         expect(page.locator("#state")).to_have_text("succeeded")
         assert epochs_shown(page) == 2800
         ended = page.evaluate("performance.now()")
         assert ended - began > 3 * REDRAW_MS
+        assert page.locator("#live-chart .mark-line path[d]").count() == 2 * 7
         writer.join()
         blocks = page.evaluate("window.watched.blocks")
         during = [block["ms"] for block in blocks if began < block["at"] < ended]

@@ -51,7 +51,9 @@ def expect_curves(page: Page, num_lines: int) -> None:
     """The curves that grow are there, and large enough to be read."""
     lines = page.locator("#live-chart .mark-line path[d]")
     expect(lines).to_have_count(num_lines)
-    assert all(each.bounding_box()["width"] > 100 for each in [page.locator("#live-chart svg")])  # type: ignore[index]
+    size = page.locator("#live-chart svg").bounding_box()
+    assert size is not None
+    assert size["width"] > 300
 
 
 def request_in(page: Page) -> Any:
@@ -122,7 +124,7 @@ def test_a_name_is_text_wherever_it_stands(visit: Visit, small: str) -> None:
 def test_an_experiment_is_cancelled_resumed_and_deleted(visit: Visit, service: httpx2.Client) -> None:
     experiment_id = posted(service, LONG)
     page = visit.open(f"experiment?id={experiment_id}")
-    expect(page.locator("#live-chart svg")).to_be_visible()
+    expect_curves(page, 3)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#state")).to_have_text("cancelled")
     page.get_by_role("button", name="Resume").click()
