@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
@@ -13,7 +12,19 @@ from api.answers import AnswerCache
 from api.auth import Authenticated
 from api.background import Bell, BrokerWatch
 from api.deps import Parts
-from api.endpoints import catalog, charts, events, experiments, health, metrics, prometheus, robustness, runs, workers
+from api.endpoints import (
+    catalog,
+    charts,
+    events,
+    experiments,
+    health,
+    metrics,
+    prometheus,
+    robustness,
+    runs,
+    ui,
+    workers,
+)
 from api.errors import register_handlers
 from api.middleware import DOCS_FILES, add_middleware
 from api.openapi import complete_openapi, problems
@@ -62,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for endpoints in (experiments, events, runs, metrics, robustness, charts, catalog, workers, prometheus):
         app.include_router(endpoints.router, dependencies=[Authenticated], responses=problems(401, 429))
     app.include_router(health.router)
-    app.add_api_route("/", _to_docs, include_in_schema=False)
+    app.include_router(ui.router)
     register_handlers(app)
     app.state.registry, durations = new_registry()
     add_middleware(app, settings, durations)
@@ -93,7 +104,3 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _to_docs() -> RedirectResponse:
-    return RedirectResponse("docs")

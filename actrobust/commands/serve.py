@@ -164,7 +164,7 @@ class _Parts:
         url = self._service.url
         write_service_file(self._data_dir, self._service)
         write(LISTENING + url)
-        say(f"data and logs in {self._data_dir}; API documentation at {url}/docs; Ctrl-C stops")
+        say(f"data and logs in {self._data_dir}; pages at {url}/ui/, API documentation at {url}/docs; Ctrl-C stops")
 
     def _reconcile(self) -> None:
         from shared.store import reconciler

@@ -1,5 +1,6 @@
 """What many tests of the API do: post tiny specs, write what a worker would have measured, and look at problems."""
 
+import time
 from typing import Any
 
 import httpx2
@@ -59,8 +60,9 @@ def train(
     epochs: int | None = None,
     num_jobs: int | None = None,
     complete: bool = True,
+    pause_s: float = 0,
 ) -> None:
-    """Write what workers would have measured; by default for all epochs of all jobs."""
+    """Write what workers would have measured; by default for all epochs of all jobs, and as fast as it goes."""
     with database.read() as session:
         num_epochs = epochs or session.get_one(Experiment, experiment_id).num_epochs
         jobs = list(session.scalars(select(Job.id).where(Job.experiment_id == experiment_id).order_by(Job.id)))
@@ -73,6 +75,7 @@ def train(
         for epoch in range(1, num_epochs + 1):
             with database.write() as session:
                 queue.commit_epoch(session, lease, [measured(run, epoch) for run in runs])
+            time.sleep(pause_s)
         if complete:
             with database.write() as session:
                 queue.complete(session, lease)

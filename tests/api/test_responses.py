@@ -100,11 +100,6 @@ def test_every_response_has_the_protective_headers(sqlite_client: TestClient) ->
         assert not any(name.startswith("access-control") for name in headers)
 
 
-def test_the_front_door_leads_to_the_documentation(sqlite_client: TestClient) -> None:
-    response = sqlite_client.get("/", follow_redirects=False)
-    assert (response.status_code, response.headers["location"]) == (307, "docs")
-
-
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
 def test_the_documentation_names_no_foreign_host(sqlite_client: TestClient, path: str) -> None:
     page = sqlite_client.get(path)
