@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).with_name("pictures")
 PRESET = "harrison-multivariate"
 VIEWS = ("degradation", "forest")
-SCREEN: "ViewportSize" = {"width": 1280, "height": 1500}
+SCREEN: "ViewportSize" = {"width": 1280, "height": 960}
 
 
 def main() -> None:
