@@ -69,7 +69,7 @@ class Stack:
             ACTROBUST_BROKER_URL=self.broker.url,
             ACTROBUST_LEASE_TTL_S=f"{LEASE_TTL_S:g}",
             ACTROBUST_RECONCILE_INTERVAL_S=f"{SWEEP_S:g}",
-            ACTROBUST_CHECKPOINT_INTERVAL_S="0.05",
+            ACTROBUST_CHECKPOINT_INTERVAL_S="0",  # after every epoch: stories count them, however fast the machine is
             ACTROBUST_MAX_REQUESTS_PER_MINUTE="1000000",
             PYTHONPATH=str(Path(__file__).parents[2]),
             **{MARK: self.mark, FOLDER: str(self.traps.folder), PRELOAD: "1"},
