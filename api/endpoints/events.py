@@ -12,6 +12,7 @@ from api.event_batches import position_of
 from api.openapi import problems
 from api.streams import EventStream
 from shared.store import repository
+from shared.store.event_log import EventKind
 
 router = APIRouter(prefix="/experiments/{experiment_id}", tags=["experiments"])
 
@@ -22,6 +23,16 @@ LastEventId = Annotated[
         description="The id of the last event that came through; the stream goes on behind it.",
     ),
 ]  # fmt: skip
+# Of one event, as those who read such streams give it: the text itself has no schema.
+EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Where to go on: the next `Last-Event-ID`."},
+        "event": {"type": "string", "enum": [kind.value for kind in EventKind], "description": "What it tells of."},
+        "data": {"type": "string", "description": "A JSON object with the fields that its kind has."},
+    },
+}
 
 
 @router.get(
@@ -29,8 +40,7 @@ LastEventId = Annotated[
     responses={
         200: {
             "description": "Events as they happen, each once it is stored.",
-            # Without a schema: a reader of such streams would hold each event against it, not the text.
-            "content": {"text/event-stream": {"example": examples.EVENTS}},
+            "content": {"text/event-stream": {"schema": EVENT_SCHEMA, "example": examples.EVENTS}},
         },
         **problems(404, 422),
     },
