@@ -48,6 +48,7 @@ class Snapshot:
     epochs_total: int
     runs_finished: int
     runs_failed: int
+    runs_reused: int
     runs_total: int
     eta_s: float | None
 
@@ -66,6 +67,7 @@ def snapshot(experiment: "Json", runs: "Iterable[Json]") -> Snapshot:
         epochs_total=int(progress.get("epochs_total") or 0),
         runs_finished=int(progress.get("runs_finished") or 0),
         runs_failed=int(progress.get("runs_failed") or 0),
+        runs_reused=int(progress.get("runs_reused") or 0),
         runs_total=int(progress.get("runs_total") or 0),
         eta_s=progress.get("eta_s"),
     )
@@ -259,6 +261,8 @@ def total_line(now: Snapshot) -> str:
         f"epochs {now.epochs_done}/{now.epochs_total}",
         f"runs {now.runs_finished}/{now.runs_total}",
     ]
+    if now.runs_reused:
+        parts.append(f"{now.runs_reused} trained before")
     if now.runs_failed:
         parts.append(f"{now.runs_failed} failed")
     if now.eta_s is not None and now.state in {"queued", "running"}:

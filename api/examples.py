@@ -39,7 +39,7 @@ EXPERIMENT: dict[str, Any] = {
     "state": "running",
     "spec": _SPEC,
     "progress": {
-        "runs_total": 140, "runs_finished": 20, "runs_failed": 0,
+        "runs_total": 140, "runs_finished": 20, "runs_failed": 0, "runs_reused": 0,
         "epochs_total": 2800, "epochs_done": 700, "eta_s": 41.5,
     },
     "created_at": "2026-01-15T20:04:11.482913Z",

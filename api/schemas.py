@@ -45,6 +45,7 @@ class Progress(Document):
     runs_total: int = Field(description="Networks to train.")
     runs_finished: int = Field(description="Trained, diverged ones included.")
     runs_failed: int = Field(description="Ended by an error.")
+    runs_reused: int = Field(description="Taken over from earlier experiments instead of trained; among the finished.")
     epochs_total: int = Field(description="Epochs of all networks.")
     epochs_done: int = Field(description="Those that are stored.")
     eta_s: float | None = Field(description="Estimated seconds left; null unless running.")
@@ -59,6 +60,9 @@ class Provenance(Document):
     python: str = Field("", description="Version of its Python.")
     preset: str | None = Field(None, description="The preset that the request named.")
     spec_sha256: str = Field("", description="Of the resolved spec without its name: equal for equal experiments.")
+    reused_from: list[str] = Field(
+        default_factory=list, description="The experiments that have trained what was taken over here."
+    )
     numerics: list[dict[str, Any]] = Field(
         description="Engine, device and versions, as fixed at the jobs' first claim."
     )
@@ -122,6 +126,10 @@ class Run(Document):
     null_accuracy: float | None = Field(description="Its accuracy; null for regression.")
     realised_rate: float | None = Field(description="Share of training rows that really differ.")
     mask_hash: str | None = Field(description="SHA-256 of which rows are corrupted.")
+    reused_from: str | None = Field(
+        json_schema_extra={"format": "uuid"},
+        description="The run of an earlier experiment that was taken over; null for one that was trained here.",
+    )
     metrics: Numbers | None = Field(description="Of its latest epoch.")
 
 

@@ -129,7 +129,8 @@ def create(database: Database, checked: Checked, posted: Posted, *, max_waiting:
                 return _replay(first, posted)
         _check_queue(session, owner, max_waiting)
         experiment = repository.create_experiment(session, checked.spec, checked.plan, provenance, owner=owner)
-        document = _new_document(experiment).model_dump_json()
+        lifecycle.finish_if_untrained(session, experiment)
+        [document] = [each.model_dump_json() for each in experiment_documents(session, [experiment])]
         if row is not None:
             row.status, row.response, row.experiment_id = ACCEPTED, document, experiment.id
         return Answer(ACCEPTED, document, experiment.id)
@@ -162,13 +163,8 @@ def _provenance(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _new_document(experiment: Experiment) -> schemas.Experiment:
-    """Of one that nobody has begun to train: everything about it is known without asking."""
-    return _document(experiment, _nothing_yet(experiment), [])
-
-
 def experiment_documents(session: Session, experiments: Sequence[Experiment]) -> list[schemas.Experiment]:
-    """Experiments as they are answered."""
+    """Experiments as they are answered. Of new ones everything is known without asking."""
     begun = [each for each in experiments if not is_untouched(each)]
     progress = repository.progress_of(session, begun) if begun else {}
     numerics = repository.distinct_numerics(session, begun) if begun else {}

@@ -87,6 +87,11 @@ class ExperimentSpec(ClosedModel):
     margin: Margin | None = Field(
         None, description="The degradation that is declared too small to matter; without it verdicts are provisional."
     )
+    reuse: bool = Field(
+        True,
+        description="Take over the runs that you have trained before with the same data, dirt, network, activation, "
+        "training, seeds and code, instead of training them again.",
+    )
 
     @property
     def rates(self) -> tuple[float, ...]:

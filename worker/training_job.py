@@ -50,7 +50,7 @@ class TrainingJob:
         self.members = [member for _, member in members]
 
     def _read(self) -> list[tuple[str, Member]]:
-        """What the database knows of the job; its runs, by id.
+        """What the database knows of the job; its runs that are to be trained, by id.
 
         Raises: LeaseLostError: it was purged since it was claimed.
         """
@@ -63,7 +63,8 @@ class TrainingJob:
             self.experiment_id = job.experiment_id
             self.spec = ExperimentSpec.model_validate(experiment.spec)
             self.activation = next(entry for entry in self.spec.activations if entry.name == job.activation)
-            runs = session.scalars(select(Run).where(Run.job_id == self.lease.job_id).order_by(Run.seed, Run.rate))
+            own = select(Run).where(Run.job_id == self.lease.job_id, Run.reused_from.is_(None))
+            runs = session.scalars(own.order_by(Run.seed, Run.rate))
             return [(run.id, Member(run.rate, run.seed)) for run in runs]
 
     def run(self) -> bool:

@@ -44,10 +44,11 @@ function showState() {
   showTimes();
 }
 
-function showProgress({ epochs_done: done, epochs_total: total, runs_finished: finished, runs_total: runs, runs_failed: failed, eta_s: left }) {
+function showProgress({ epochs_done: done, epochs_total: total, runs_finished: finished, runs_total: runs, runs_failed: failed, runs_reused: reused, eta_s: left }) {
   const share = total ? done / total : 0;
   byId("bar").value = share;
   const parts = [`${Math.floor(100 * share)} %`, `${count(finished)} of ${counted(runs, "run")}`, `${count(done)} of ${counted(total, "epoch")}`];
+  if (reused) parts.push(`${count(reused)} trained before`);
   if (failed) parts.push(`${count(failed)} failed`);
   if (left !== null) parts.push(`${duration(left)} left`);
   setText(byId("progress-text"), parts.join(" · "));

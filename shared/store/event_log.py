@@ -152,6 +152,8 @@ def _epochs(
         .join(EpochMetrics, and_(EpochMetrics.run_id == Run.id, EpochMetrics.epoch == Event.epoch))
         .where(Event.experiment_id == experiment_id, Event.id.between(row_ids[0], row_ids[-1]))
         .where(or_(Event.id > after.row, Run.position > after.part))
+        # What was taken over happened elsewhere.
+        .where(Run.reused_from.is_(None))
         .order_by(Event.id, Run.position)
         .limit(RUNS_PER_PIECE + 1)
     )

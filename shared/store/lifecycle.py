@@ -81,7 +81,17 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
     else:
         experiment.state = ExperimentState.SUCCEEDED
     experiment.finished_at = datetime.now(UTC)
+    if experiment.state == ExperimentState.SUCCEEDED:
+        # Nobody has begun one that was taken over as a whole.
+        experiment.started_at = experiment.started_at or experiment.finished_at
     events.experiment_changed(session, experiment)
+
+
+def finish_if_untrained(session: Session, experiment: Experiment) -> None:
+    """End a new experiment at once if all of it was taken over."""
+    if experiment.epochs_before:
+        session.flush()
+        finish_if_done(session, experiment.id)
 
 
 def resume_experiment(session: Session, experiment_id: str, *, owner: str) -> Experiment:

@@ -195,9 +195,10 @@ def save_checkpoint(session: Session, lease: Lease, checkpoints: list[dict[str, 
 def rewind(session: Session, lease: Lease, epoch: int) -> None:
     """Forget everything measured after `epoch`, where the checkpoint stands, so that a curve has one lineage."""
     renew(session, lease)
-    run_ids = select(Run.id).where(Run.job_id == lease.job_id)
+    trained = (Run.job_id == lease.job_id, Run.reused_from.is_(None))
+    run_ids = select(Run.id).where(*trained)
     changed_rows(session, delete(EpochMetrics).where(EpochMetrics.run_id.in_(run_ids), EpochMetrics.epoch > epoch))
-    later = update(Run).where(Run.job_id == lease.job_id, Run.epoch > epoch)
+    later = update(Run).where(*trained, Run.epoch > epoch)
     changed_rows(session, later.values(epoch=epoch, state=RunState.RUNNING, outcome=None))
 
 

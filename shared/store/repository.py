@@ -16,7 +16,6 @@ from sqlalchemy import (
     cast,
     delete,
     func,
-    insert,
     or_,
     select,
     tuple_,
@@ -29,9 +28,10 @@ from shared.errors import ConflictError, NotFoundError
 from shared.plan import Plan
 from shared.spec import ExperimentSpec
 from shared.store import events
+from shared.store.jobs import add_jobs
 from shared.store.rows import changed_rows
 from shared.store.settled import MARKED, Listed, listed
-from shared.store.states import ExperimentState, JobState, RunState
+from shared.store.states import ExperimentState, RunState
 from shared.store.tables import EpochMetrics, Experiment, IdempotencyKey, Job, Run
 from shared.store.types import new_id
 
@@ -46,6 +46,7 @@ class Progress:
     runs_total: int = 0
     runs_finished: int = 0
     runs_failed: int = 0
+    runs_reused: int = 0
     epochs_total: int = 0
     epochs_done: int = 0
 
@@ -75,7 +76,10 @@ class RunFilter:
 def create_experiment(
     session: Session, spec: ExperimentSpec, plan: Plan, provenance: dict[str, Any], *, owner: str
 ) -> Experiment:
-    """Write an experiment with all its jobs and runs."""
+    """Write an experiment with all its jobs and runs.
+
+    Where all of it was trained before, nothing is left to do but `finish_if_done`.
+    """
     experiment = Experiment(
         id=new_id(), owner=owner, name=spec.name, dataset=spec.dataset.kind, state=ExperimentState.QUEUED,
         spec=spec.model_dump(mode="json"), provenance=provenance, num_epochs=plan.num_epochs,
@@ -83,27 +87,8 @@ def create_experiment(
     )  # fmt: skip
     session.add(experiment)
     session.flush()
-    kinds = {activation.name: activation.kind for activation in spec.activations}
-    device = "cuda" if spec.training.device == "cuda" else "any"
-    jobs: list[dict[str, Any]] = []
-    runs: list[dict[str, Any]] = []
-    for planned in plan.jobs:
-        job_id = new_id()
-        jobs.append({
-            "id": job_id, "experiment_id": experiment.id, "activation": planned.activation, "device": device,
-            "activation_kind": kinds[planned.activation], "state": JobState.PENDING,
-        })  # fmt: skip
-        # As plain rows: thousands of objects would take most of the time that a POST takes.
-        runs += [
-            {
-                "id": new_id(), "experiment_id": experiment.id, "job_id": job_id, "position": run.position, "epoch": 0,
-                "activation": run.activation, "rate": run.rate, "seed": run.seed, "state": RunState.PENDING,
-            }
-            for run in planned.runs
-        ]  # fmt: skip
-    session.execute(insert(Job), jobs)
-    session.execute(insert(Run), runs)
     events.experiment_changed(session, experiment)
+    add_jobs(session, experiment, spec, plan.jobs)
     return experiment
 
 
@@ -181,6 +166,7 @@ def progress_of(session: Session, experiments: Sequence[Experiment]) -> dict[str
             func.count(),
             func.sum(case((succeeded, 1), else_=0)),
             func.sum(case((failed, 1), else_=0)),
+            func.count(Run.reused_from),
             func.sum(case((succeeded, 0), else_=Run.epoch)),
         )
         .where(Run.experiment_id.in_(list(num_epochs)))
@@ -191,10 +177,11 @@ def progress_of(session: Session, experiments: Sequence[Experiment]) -> dict[str
             total,
             finished,
             num_failed,
+            num_reused,
             total * num_epochs[experiment_id],
             finished * num_epochs[experiment_id] + partial,
         )
-        for experiment_id, total, finished, num_failed, partial in session.execute(query)
+        for experiment_id, total, finished, num_failed, num_reused, partial in session.execute(query)
     }
 
 

@@ -49,8 +49,12 @@ def mark_on(experiment: Experiment) -> str | None:
 
 
 def is_untouched(experiment: Experiment) -> bool:
-    """Whether nobody has begun it yet. One that was resumed has runs behind it, and a worker may just be leaving it."""
-    return experiment.state == ExperimentState.QUEUED and experiment.started_at is None
+    """Whether nothing of it is known yet.
+
+    One that was resumed has runs behind it, and a worker may just be leaving it; another has taken some over.
+    """
+    is_new = experiment.state == ExperimentState.QUEUED and experiment.started_at is None
+    return is_new and experiment.epochs_before == 0
 
 
 def listed(session: Session, query: Select[*tuple[Any, ...]]) -> list[Listed]:

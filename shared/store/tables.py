@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from shared.store.types import Id, Timestamp, new_id
 
 _IS_DELETED = text("deleted_at IS NOT NULL")
+_HAS_SUCCEEDED = text("state = 'succeeded'")
 
 
 class Base(DeclarativeBase):
@@ -55,8 +56,8 @@ class Experiment(Base):
         Index(
             None,
             "deleted_at",
-            sqlite_where=text("deleted_at IS NOT NULL"),
-            postgresql_where=text("deleted_at IS NOT NULL"),
+            sqlite_where=_IS_DELETED,
+            postgresql_where=_IS_DELETED,
         ),
     )
 
@@ -109,8 +110,16 @@ class Run(Base):
     null_accuracy: Mapped[float | None]
     realised_rate: Mapped[float | None]
     mask_hash: Mapped[str | None] = mapped_column(String(64))
+    cell: Mapped[str | None] = mapped_column(String(64))
+    # The run whose results these are; no foreign key, since it may be deleted and this one stays.
+    reused_from: Mapped[str | None] = mapped_column(Id)
 
-    __table_args__ = (Index(None, "experiment_id", "position", unique=True), Index(None, "job_id"))
+    __table_args__ = (
+        Index(None, "experiment_id", "position", unique=True),
+        Index(None, "job_id"),
+        # Of what may be taken over, in the order in which it is chosen.
+        Index(None, "cell", "id", sqlite_where=_HAS_SUCCEEDED, postgresql_where=_HAS_SUCCEEDED),
+    )
 
 
 class EpochMetrics(Base):

@@ -46,6 +46,10 @@ def test_the_total_line_says_how_long_it_takes() -> None:
     assert total_line(snapshot(experiment(runs_failed=2, eta_s=None), [])).endswith("runs 1/4 · 2 failed")
 
 
+def test_what_was_not_trained_is_told() -> None:
+    assert total_line(snapshot(experiment(runs_reused=1, eta_s=None), [])).endswith("runs 1/4 · 1 trained before")
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (90_000, "25 h 00 min")],

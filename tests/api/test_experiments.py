@@ -52,7 +52,8 @@ def test_a_finished_experiment_says_so(client: TestClient, database: Database) -
     experiment = client.get(f"/experiments/{experiment_id}").json()
     assert experiment["state"] == "succeeded"
     assert experiment["progress"] == {
-        "runs_total": 12, "runs_finished": 12, "runs_failed": 0, "epochs_total": 48, "epochs_done": 48, "eta_s": None,
+        "runs_total": 12, "runs_finished": 12, "runs_failed": 0, "runs_reused": 0,
+        "epochs_total": 48, "epochs_done": 48, "eta_s": None,
     }  # fmt: skip
     assert experiment["created_at"] <= experiment["started_at"] <= experiment["finished_at"]
     assert all(experiment[name].endswith("Z") for name in ("created_at", "started_at", "finished_at"))

@@ -35,7 +35,8 @@ def test_a_preset_is_a_complete_request(client: TestClient, database: Database) 
     assert client.get(response.headers["location"]).json() == experiment
     assert experiment["state"] == "queued"
     assert experiment["progress"] == {
-        "runs_total": 140, "runs_finished": 0, "runs_failed": 0, "epochs_total": 2800, "epochs_done": 0, "eta_s": None,
+        "runs_total": 140, "runs_finished": 0, "runs_failed": 0, "runs_reused": 0,
+        "epochs_total": 2800, "epochs_done": 0, "eta_s": None,
     }  # fmt: skip
     assert experiment["provenance"]["preset"] == "harrison-multivariate"
     assert experiment["provenance"]["numerics"] == []

@@ -73,7 +73,8 @@ def numbers(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]
 def test_a_finished_experiment_tells_its_whole_story(service: httpx2.Client, small: str) -> None:
     experiment = service.get(f"/experiments/{small}").json()
     assert experiment["progress"] == {
-        "runs_total": 18, "runs_finished": 18, "runs_failed": 0, "epochs_total": 54, "epochs_done": 54, "eta_s": None,
+        "runs_total": 18, "runs_finished": 18, "runs_failed": 0, "runs_reused": 0,
+        "epochs_total": 54, "epochs_done": 54, "eta_s": None,
     }  # fmt: skip
     assert experiment["provenance"]["numerics"]
     assert [item["id"] for item in service.get("/experiments", params={"page_size": 1000}).json()["items"]].count(
