@@ -1,5 +1,7 @@
 """Of a job some of whose runs were trained before, a worker trains the others: to the same numbers as always."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 
@@ -33,7 +35,7 @@ def test_the_missing_runs_are_trained_to_what_they_would_be_without_the_others(
 ) -> None:
     training = {"engine": engine}
     trained(sqlite_database, on_sqlite, tiny(training=training))
-    wanted = {"training": training, "corruption": {"rates": [0.1, 0.2]}, "num_seeds": 3}
+    wanted: dict[str, Any] = {"training": training, "corruption": {"rates": [0.1, 0.2]}, "num_seeds": 3}
     completed = trained(sqlite_database, on_sqlite, tiny(**wanted))
     whole = trained(sqlite_database, on_sqlite, tiny(**wanted, reuse=False))
     assert (num_reused(sqlite_database, completed), num_reused(sqlite_database, whole)) == (4, 0)
