@@ -181,7 +181,7 @@ def test_an_answer_is_made_once_as_long_as_nothing_changes(
     train(database, experiment_id, num_jobs=1)
     before = ask(client, experiment_id)
     with monkeypatch.context() as patch:
-        patch.setattr("api.comparison.robustness_document", None)
+        patch.setattr("shared.evidence.comparison.robustness_document", None)
         assert ask(client, experiment_id) == before
     assert "raw" in ask(client, experiment_id, include="raw"), "another question has another answer"
     with database.write() as session:
@@ -200,7 +200,7 @@ def test_an_unchanged_comparison_is_neither_computed_nor_sent_again(
     def fail(*_arguments: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("api.comparison.robustness_document", fail)
+    monkeypatch.setattr("shared.evidence.comparison.robustness_document", fail)
     response = client.get(path, headers={"If-None-Match": tag})
     assert (response.status_code, response.content) == (304, b"")
     assert response.headers["cache-control"] == "no-cache"
