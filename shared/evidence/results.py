@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.analysis.scores import Results, epochs_looked_at
+from shared.analysis.statistics import Array
 from shared.spec import ExperimentSpec
 from shared.store import repository
 from shared.store.metrics import MetricsFilter, number_chunks
@@ -20,22 +20,37 @@ def load_results(session: Session, experiment: Experiment, spec: ExperimentSpec,
     """All runs of an experiment as arrays; those of the other metric, and of epochs that the score passes over, NaN."""
     runs = repository.run_facts(session, experiment.id)
     place = _Place(spec, runs)
-    names = [f"val_{metric}", f"val_{metric}_a"]
-    measured = dict(zip(names, _columns(session, experiment.id, place, names, MetricsFilter()), strict=True))
+    measured = _columns(session, experiment.id, place, [f"val_{metric}", f"val_{metric}_a"], MetricsFilter())
     epochs = epochs_looked_at(score, spec.training.epochs)
     looked_at = MetricsFilter(rates=spec.rates[1:], epoch_from=epochs.start + 1, epoch_to=epochs.stop)
-    memorization, recovery = _columns(session, experiment.id, place, ["memorization", "recovery"], looked_at)
-    nothing = np.broadcast_to(np.nan, memorization.shape)
+    memory = _columns(session, experiment.id, place, ["memorization", "recovery"], looked_at)
+    return _arranged(spec, runs, place, measured | memory)
+
+
+def load_scores(session: Session, experiment: Experiment, spec: ExperimentSpec) -> Results:
+    """What the spec's own metric and score need, and of an experiment that is not complete no epoch at all."""
+    runs = repository.run_facts(session, experiment.id)
+    place = _Place(spec, runs)
+    names = [f"val_{spec.metric}", *([f"val_{spec.metric}_a"] if spec.score == "best" else [])]
+    if any(run.state != RunState.SUCCEEDED for run in runs):
+        names = []
+    return _arranged(spec, runs, place, _columns(session, experiment.id, place, names, MetricsFilter()))
+
+
+def _arranged(
+    spec: ExperimentSpec, runs: Sequence[Row[*tuple[Any, ...]]], place: "_Place", columns: dict[str, Array]
+) -> Results:
+    nothing = np.broadcast_to(np.nan, (*place.shape, place.num_epochs))
     return Results(
         activations=place.activations, rates=spec.rates, num_val=spec.dataset.val_size,
-        loss_ARSE=measured.get("val_loss", nothing), accuracy_ARSE=measured.get("val_accuracy", nothing),
-        loss_a_ARSE=measured.get("val_loss_a", nothing), accuracy_a_ARSE=measured.get("val_accuracy_a", nothing),
+        loss_ARSE=columns.get("val_loss", nothing), accuracy_ARSE=columns.get("val_accuracy", nothing),
+        loss_a_ARSE=columns.get("val_loss_a", nothing), accuracy_a_ARSE=columns.get("val_accuracy_a", nothing),
         null_loss_ARS=place.spread([run.null_loss for run in runs]),
         null_accuracy_ARS=place.spread([run.null_accuracy for run in runs]),
         complete_ARS=place.spread([run.state == RunState.SUCCEEDED for run in runs]) == 1,
         diverged_ARS=place.spread([run.outcome == Outcome.DIVERGED for run in runs]) == 1,
         num_measured_ARS=place.spread([run.epoch for run in runs]).astype(np.int64),
-        memorization_ARSE=memorization, recovery_ARSE=recovery,
+        memorization_ARSE=columns.get("memorization", nothing), recovery_ARSE=columns.get("recovery", nothing),
     )  # fmt: skip
 
 
@@ -54,7 +69,7 @@ class _Place:
         self.by_position = np.zeros(max(run.position for run in runs) + 1, dtype=np.int64)
         self.by_position[[run.position for run in runs]] = self._runs
 
-    def spread(self, values: Sequence[Any]) -> NDArray[np.float64]:
+    def spread(self, values: Sequence[Any]) -> Array:
         """One value a run, in the order of the runs; NaN for None."""
         array = np.full(self.shape, np.nan)
         array.flat[self._runs] = np.array(values, dtype=np.float64)
@@ -63,14 +78,14 @@ class _Place:
 
 def _columns(
     session: Session, experiment_id: str, place: _Place, names: Sequence[str], wanted: MetricsFilter
-) -> list[NDArray[np.float64]]:
+) -> dict[str, Array]:
     """Columns of the metrics as arrays (activations, rates, seeds, epochs); NaN where there is no row."""
-    columns = [np.full((*place.shape, place.num_epochs), np.nan) for _ in names]
-    if not place.is_begun:
+    columns = {name: np.full((*place.shape, place.num_epochs), np.nan) for name in names}
+    if not names or not place.is_begun:
         return columns
     for chunk in number_chunks(session, experiment_id, names, wanted):
         position, epoch, *values = chunk.T
         index = place.by_position[position.astype(np.int64)] * place.num_epochs + epoch.astype(np.int64) - 1
-        for column, part in zip(columns, values, strict=True):
+        for column, part in zip(columns.values(), values, strict=True):
             column.reshape(-1)[index] = part
     return columns
