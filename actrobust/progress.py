@@ -40,7 +40,7 @@ class ActivationProgress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An experiment at one moment."""
+    """An experiment at one moment; one with a precision target may grow up to `max_seeds`."""
 
     state: str
     activations: tuple[ActivationProgress, ...]
@@ -51,6 +51,8 @@ class Snapshot:
     runs_reused: int
     runs_total: int
     eta_s: float | None
+    num_seeds: int = 0
+    max_seeds: int | None = None
 
 
 def snapshot(experiment: "Json", runs: "Iterable[Json]") -> Snapshot:
@@ -58,8 +60,8 @@ def snapshot(experiment: "Json", runs: "Iterable[Json]") -> Snapshot:
     by_label: dict[str, list[Any]] = {}
     for run in runs:
         by_label.setdefault(str(run["activation"]), []).append(run)
-    training, progress = (experiment.get("spec") or {}).get("training") or {}, experiment.get("progress") or {}
-    epochs = int(training.get("epochs") or 0)
+    spec, progress = experiment.get("spec") or {}, experiment.get("progress") or {}
+    epochs = int((spec.get("training") or {}).get("epochs") or 0)
     return Snapshot(
         state=str(experiment["state"]),
         activations=tuple(_activation(label, group, epochs) for label, group in by_label.items()),
@@ -70,6 +72,8 @@ def snapshot(experiment: "Json", runs: "Iterable[Json]") -> Snapshot:
         runs_reused=int(progress.get("runs_reused") or 0),
         runs_total=int(progress.get("runs_total") or 0),
         eta_s=progress.get("eta_s"),
+        num_seeds=int(spec.get("num_seeds") or 0),
+        max_seeds=(spec.get("until") or {}).get("max_seeds"),
     )
 
 
@@ -263,6 +267,8 @@ def total_line(now: Snapshot) -> str:
     ]
     if now.runs_reused:
         parts.append(f"{now.runs_reused} trained before")
+    if now.max_seeds is not None:
+        parts.append(f"{now.num_seeds} of at most {now.max_seeds} seeds")
     if now.runs_failed:
         parts.append(f"{now.runs_failed} failed")
     if now.eta_s is not None and now.state in {"queued", "running"}:

@@ -16,6 +16,7 @@ class SpecFields(TypedDict, total=False):
     activations: Sequence[str | Mapping[str, Any]]
     training: Mapping[str, Any]
     num_seeds: int
+    until: Mapping[str, Any] | None
     base_seed: int
     metric: str | None
     score: str

@@ -12,10 +12,11 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from api import comparison, conditional, service
+from api import conditional, service
 from api.deps import Parts
 from shared.catalog.datasets import DATASETS
 from shared.errors import InvalidParameterError
+from shared.evidence import comparison
 from shared.plan import num_runs_of
 from shared.store import repository, settled
 from shared.store.tables import Experiment

@@ -190,12 +190,36 @@ class RunKey(Document):
     seed: int = Field(description="Which trial, from 0.")
 
 
+class Precision(Document):
+    """How narrow the intervals are against the spec's precision target, by which seeds were added.
+
+    Always by the spec's own metric and score, also where the query asks for others: those decided.
+    """
+
+    target: float | None = Field(
+        description="What a half-width may be, in the unit of the spec's metric; null while the margin is not known."
+    )
+    half_width: float | None = Field(
+        description="Of the widest interval of a degradation, over all activations and rates; null before all runs of "
+        "this batch have finished, or where a score is not finite."
+    )
+    reached: bool = Field(description="Whether the half-width is at most the target.")
+    num_seeds: int = Field(description="Trials that there are by now.")
+    max_seeds: int = Field(description="Trials after which it ends in any case.")
+    overall_confidence: float = Field(
+        description="How often an interval holds the truth although seeds were added until it was narrow: the error of "
+        "all intervals and tests is halved for that, see `confidence`."
+    )
+
+
 class Robustness(Document):
     """The comparison of all activations, clean against dirty."""
 
     experiment_id: str = Field(json_schema_extra={"format": "uuid"}, description="UUIDv7.")
     state: ExperimentState = Field(description="Of the experiment.")
-    complete: bool = Field(description="Whether every run has finished; before that no verdict, p or rank.")
+    complete: bool = Field(
+        description="Whether every run has finished and no more are to come; before that no verdict, p or rank."
+    )
     inference_scope: Literal["fresh_data", "resampled_split", "fixed_split"] = Field(
         description="`fixed_split`: the intervals describe retraining, not new data; `resampled_split`: the splits of "
         "a finite set overlap."
@@ -205,9 +229,12 @@ class Robustness(Document):
     metric: Metric = Field(description="What is compared.")
     score: str = Field(description="Which epoch of a run counts.")
     epoch: int | None = Field(description="The epoch of the score; null where each run has its own.")
-    num_seeds: int = Field(description="Trials that the spec asked for.")
+    num_seeds: int = Field(description="Trials that the spec asked for; with a precision target those so far.")
     margin: MarginUsed = Field(description="The degradation that is called too small to matter.")
-    confidence: float = Field(description="Of all intervals.")
+    confidence: float = Field(
+        description="Of all intervals, and 1 minus the error of all tests: 0.95, or 0.975 with a precision target."
+    )
+    precision: Precision | None = Field(None, description="Absent unless the spec has a precision target, `until`.")
     null_score: Mean = Field(description="Of a network that learned nothing.")
     activations: list[ComparedActivation] = Field(description="In the order of the spec.")
     pairs: list[Pair] = Field([], description="With `include=pairs`.")

@@ -87,7 +87,8 @@ class Plan(Document):
     """What an experiment would cost; nothing was stored."""
 
     jobs: int = Field(description="Units of work that workers take.")
-    runs: int = Field(description="Networks to train.")
+    runs: int = Field(description="Networks to train; with a precision target those of the first five seeds.")
+    runs_at_most: int = Field(0, description="With a precision target: networks if it needs all seeds; else absent.")
     epochs_total: int = Field(description="Epochs of all networks.")
     metric_rows: int = Field(description="Rows that `/metrics` will have.")
     estimated_training_flops: float = Field(description="Of all networks together.")

@@ -91,6 +91,7 @@ def plan_document(checked: Checked) -> schemas.Plan:
     """What an experiment would cost."""
     return schemas.Plan(
         jobs=checked.plan.num_jobs, runs=checked.plan.num_runs,
+        **({"runs_at_most": checked.plan.num_runs_at_most} if checked.spec.until else {}),
         epochs_total=checked.plan.num_runs * checked.plan.num_epochs, metric_rows=checked.plan.num_metric_rows,
         estimated_training_flops=checked.plan.training_flops, estimated_memory_bytes=checked.plan.memory_bytes,
         warnings=list(checked.spec.warnings), spec=checked.spec.model_dump(mode="json"),

@@ -40,6 +40,7 @@ def spec_page() -> list[str]:
         "else the one shown here. Fields beside `preset` are merged into it (RFC 7396), except that lists, and objects",
         "whose `kind` changes, replace the preset's. Unknown fields are errors.", "",
         *_part(schema), "## training", "", *_part(schema["$defs"]["Training"]),
+        "## until", "", *schema["$defs"]["Until"]["description"].splitlines(), "", *fields(schema["$defs"]["Until"]),
         "## margin", "", schema["$defs"]["Margin"]["description"], "", *fields(schema["$defs"]["Margin"]),
         *_families(), *_presets(),
     ]  # fmt: skip
@@ -49,6 +50,7 @@ PLACES = {
     "dataset": "a [data set](#data-sets)", "corruption": "a [corruption](#corruptions)",
     "architecture": "an [architecture](#architectures)", "activations": "list of 1 to 100 [activations](#activations)",
     "training": "[object](#training)", "margin": "[object](#margin) or null",
+    "until": "[object](#until) or null",
     "optimizer": "an [optimiser](#optimisers)", "schedule": "a [schedule](#schedules)",
 }  # fmt: skip
 # What stands in the class is hardly ever used: the data set's defaults come before.

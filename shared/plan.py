@@ -45,7 +45,8 @@ class PlannedJob:
 class Plan:
     """An experiment in figures, and its jobs. The jobs are made when asked for: a plan over budget never makes them.
 
-    `serial_s` is roughly how long one core would take for all of it, one network after another.
+    `serial_s` is roughly how long one core would take for all of it, one network after another. With a precision target
+    it is the plan of the seeds so far; `num_runs_at_most` counts those that may come, too.
     """
 
     spec: ExperimentSpec
@@ -63,6 +64,11 @@ class Plan:
     def num_runs(self) -> int:
         """Networks that will be trained."""
         return len(self.spec.activations) * len(self.spec.rates) * self.spec.num_seeds
+
+    @property
+    def num_runs_at_most(self) -> int:
+        """Networks that will be trained if the precision target is not reached before the last seed."""
+        return self.num_runs // self.spec.num_seeds * self.spec.num_seeds_at_most
 
     @property
     def num_jobs(self) -> int:
@@ -130,16 +136,20 @@ def _memory(spec: ExperimentSpec, network: Cost, num_members: int) -> int:
 
 
 def num_runs_of(spec: Mapping[str, Any]) -> int:
-    """How many runs a resolved spec has, from the document that is stored of it."""
+    """How many runs a resolved spec has by now, from the document that is stored of it."""
     return len(spec["activations"]) * (1 + len(spec["corruption"]["rates"])) * int(spec["num_seeds"])
 
 
 def budget_problems(planned: Plan, settings: Settings) -> list[FieldProblem]:
-    """What of a plan is beyond the operator's bounds; empty when it may run."""
+    """What of a plan is beyond the operator's bounds, all seeds that may come included; empty when it may run."""
+    growth = planned.spec.num_seeds_at_most / planned.spec.num_seeds
+    num_rows, flops = planned.num_runs_at_most * planned.num_epochs, planned.training_flops * growth
+    seeds = "/until/max_seeds" if planned.spec.until else "/num_seeds"
+    in_all = f" with all {planned.spec.num_seeds_at_most} seeds" if planned.spec.until else ""
     bounds = (
-        (planned.num_runs, settings.max_runs, "runs", "/num_seeds"),
-        (planned.num_metric_rows, settings.max_metric_rows, "runs x epochs", "/training/epochs"),
-        (planned.training_flops, settings.max_training_flops, "estimated training FLOPs", "/training/epochs"),
+        (planned.num_runs_at_most, settings.max_runs, f"runs{in_all}", seeds),
+        (num_rows, settings.max_metric_rows, f"runs x epochs{in_all}", "/training/epochs"),
+        (flops, settings.max_training_flops, f"estimated training FLOPs{in_all}", "/training/epochs"),
         (planned.memory_bytes, settings.max_memory_bytes, "estimated bytes of memory in one process", "/architecture"),
     )
     return [

@@ -21,6 +21,8 @@ from shared.errors import FieldProblem, InvalidSpecError
 
 MetricName = Literal["loss", "accuracy"]
 SCORE_PATTERN = r"^(final|best|last5|epoch:[1-9][0-9]{0,4})$"
+# With a precision target: so many seeds at first, and as many more each time.
+SEEDS_PER_LOOK = 5
 
 
 class Training(ClosedModel):
@@ -59,6 +61,24 @@ class Margin(ClosedModel):
     )
 
 
+class Until(ClosedModel):
+    """A precision target: seeds are added, five at a time, until every activation's interval is narrow enough.
+
+    Looks are at 5, 10, ... seeds and at `max_seeds`, each when all runs up to there have finished. Only the width of
+    the intervals ends it, never what they say; they and all tests take half the error, to allow for the looks.
+    """
+
+    ci_half_width: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="In the metric's own unit: what the widest interval of a degradation, over all activations and "
+        "rates, may reach to either side of its mean. Half of the margin unless given.",
+    )
+    max_seeds: Annotated[int, Field(ge=SEEDS_PER_LOOK, le=1000)] = Field(
+        50,
+        description="Seeds after which it ends in any case. The last batch is smaller where this is no multiple of 5.",
+    )
+
+
 class ExperimentSpec(ClosedModel):
     """One comparison: every activation, clean and at each rate of dirt, over the same seeds."""
 
@@ -72,7 +92,14 @@ class ExperimentSpec(ClosedModel):
         (ReLU(),), description="The functions that are compared: kinds, or objects with parameters."
     )
     training: Training = Field(Training(), description="How every network is trained.")
-    num_seeds: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Trials; all activations share them.")
+    num_seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10,
+        description="Trials; all activations share them. With `until` the service decides: whatever a posted spec says "
+        "here, it begins with 5, also where it is a copy of an experiment that has grown.",
+    )
+    until: Until | None = Field(
+        None, description="Add seeds until the intervals are narrow enough, instead of training a fixed number."
+    )
     base_seed: Annotated[int, Field(ge=0, lt=2**53)] = Field(
         0, description="What all randomness derives from; another one is a replication."
     )
@@ -97,6 +124,17 @@ class ExperimentSpec(ClosedModel):
     def rates(self) -> tuple[float, ...]:
         """All rates that are trained: 0 (clean), then the dirty ones."""
         return (0.0, *self.corruption.rates)
+
+    @property
+    def num_seeds_at_most(self) -> int:
+        """How many seeds there may be in the end."""
+        return self.num_seeds if self.until is None else self.until.max_seeds
+
+    def next_look(self, num_seeds: int) -> int | None:
+        """How many seeds to have next when `num_seeds` do not suffice; None where there are to be no more."""
+        if num_seeds >= self.num_seeds_at_most:
+            return None
+        return min((num_seeds // SEEDS_PER_LOOK + 1) * SEEDS_PER_LOOK, self.num_seeds_at_most)
 
     @property
     def num_outputs(self) -> int:
@@ -129,8 +167,14 @@ def resolve(document: object) -> ExperimentSpec:
     problems = _misfits(spec)
     if problems:
         raise InvalidSpecError(problems)
-    metric = spec.metric or ("accuracy" if spec.dataset.task == "classification" else "loss")
-    return spec.model_copy(update={"metric": metric})
+    decided: dict[str, Any] = {"metric": spec.metric or _primary_metric(spec)}
+    if spec.until:
+        decided["num_seeds"] = SEEDS_PER_LOOK
+    return spec.model_copy(update=decided)
+
+
+def _primary_metric(spec: ExperimentSpec) -> MetricName:
+    return "accuracy" if spec.dataset.task == "classification" else "loss"
 
 
 def _with_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +257,14 @@ def pointer_to(loc: Sequence[str | int], document: object, *, inside: bool = Fal
 
 def _misfits(spec: ExperimentSpec) -> list[FieldProblem]:
     """What is fine by itself but does not fit the rest."""
-    checks = (_corruption_misfits, _training_misfits, _architecture_misfits, _label_misfits, _analysis_misfits)
+    checks = (
+        _corruption_misfits,
+        _training_misfits,
+        _architecture_misfits,
+        _label_misfits,
+        _analysis_misfits,
+        _until_misfits,
+    )
     return [problem for check in checks for problem in check(spec)]
 
 
@@ -274,4 +325,19 @@ def _analysis_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
     if spec.score.startswith("epoch:") and int(spec.score.removeprefix("epoch:")) > spec.training.epochs:
         detail = f"there are only {spec.training.epochs} epochs"
         problems.append(FieldProblem(detail, "misfit", pointer="/score"))
+    return problems
+
+
+def _until_misfits(spec: ExperimentSpec) -> list[FieldProblem]:
+    problems = []
+    if spec.until and spec.dataset.inference_scope == "resampled_split":
+        detail = (
+            "the splits of the seeds overlap, so that no number of seeds makes their intervals as narrow as one likes; "
+            "take \"split\": \"fixed\", or 'num_seeds' without 'until'"
+        )
+        problems.append(FieldProblem(detail, "misfit", pointer="/until"))
+    target = spec.until.ci_half_width if spec.until else None
+    if target is not None and target >= 1 and (spec.metric or _primary_metric(spec)) == "accuracy":
+        detail = "the accuracy is a fraction, and so is this; half a percentage point is 0.005"
+        problems.append(FieldProblem(detail, "misfit", pointer="/until/ci_half_width"))
     return problems

@@ -63,6 +63,18 @@ def _title(robustness: Json, name: str | None) -> Iterator[str]:
     if not robustness.get("complete", True):
         parts.append(f"incomplete ({robustness.get('state', 'running')})")
     yield " · ".join(parts)
+    if robustness.get("precision"):
+        yield _precision(robustness["precision"])
+
+
+def _precision(precision: Json) -> str:
+    """How near the experiment is to its precision target."""
+    target, width = (precision.get(name) for name in ("target", "half_width"))
+    parts = [] if width is None else [f"half-width {width:.3g}"]
+    parts += [] if target is None else [f"target {target:.3g}"]
+    seeds = f"{precision.get('num_seeds')} of at most {precision.get('max_seeds')} seeds"
+    parts.append(f"reached at {seeds}" if precision.get("reached") else f"not reached at {seeds}")
+    return f"precision: {', '.join(parts)}"
 
 
 def _epoch(robustness: Json) -> str:

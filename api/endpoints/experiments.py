@@ -98,11 +98,11 @@ def create_experiment(
     document = parse_json(posted.body)
     if query.validate_only:
         plan = service.plan_document(service.check(document, parts.settings))
-        return Response(plan.model_dump_json(), media_type="application/json")
+        return Response(plan.model_dump_json(exclude_unset=True), media_type="application/json")
     answer = service.earlier_answer(parts.database, posted)
     if answer is None:
         checked = service.check(document, parts.settings)
-        parts.rate_limit.count_runs(posted.owner, checked.plan.num_runs)
+        parts.rate_limit.count_runs(posted.owner, checked.plan.num_runs_at_most)
         most = parts.settings.max_waiting_experiments
         answer = service.create(parts.database, checked, posted, max_waiting=most)
         log.info("experiment posted", experiment=answer.experiment_id, owner=posted.owner)

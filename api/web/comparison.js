@@ -3,7 +3,7 @@
 import { json } from "./api.js";
 import { Chart, inWords, VIEWS } from "./charts.js";
 import { byId, el, fill, setText, table } from "./dom.js";
-import { fixed, interval, percent, probability, spread, verdictBadge } from "./format.js";
+import { fixed, interval, number, percent, probability, spread, verdictBadge } from "./format.js";
 import { attempt } from "./shell.js";
 
 /** The section with the results. */
@@ -74,9 +74,18 @@ function showRanking(comparison, rate) {
       (margin.value === null ? "" : `Margin ${fixed(margin.value)}, ${declared}.`) +
       (comparison.complete ? "" : " Not complete: this is what has finished so far, without verdicts and ranks."),
   );
+  setText(byId("precision"), comparison.precision ? precisionInWords(comparison.precision) : "");
+  byId("precision").hidden = !comparison.precision;
   const remarks = [...comparison.warnings, ...comparison.diverged.map((run) => `${run.activation}, rate ${run.rate}, seed ${run.seed} diverged`)];
   fill(byId("remarks"), ...remarks.slice(0, 20).map((text) => el("li", { text })));
   byId("remarks").hidden = remarks.length === 0;
+}
+
+/** How near an experiment is to its precision target. */
+export function precisionInWords({ half_width: width, target, reached, num_seeds: seeds, max_seeds: most }) {
+  const parts = [width === null ? null : `half-width ${number(width)}`, target === null ? null : `target ${number(target)}`];
+  parts.push(`${reached ? "reached" : "not reached"} at ${seeds} of at most ${most} seeds`);
+  return `Precision: ${parts.filter(Boolean).join(", ")}.`;
 }
 
 /** The activations of a comparison at one rate, the most robust first. */

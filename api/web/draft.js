@@ -86,11 +86,21 @@ export class Draft {
 function put(document, pointer, value) {
   const steps = stepsOf(pointer);
   const last = steps.pop();
-  let here = document;
+  const path = [document];
   for (const step of steps) {
+    const here = path.at(-1);
     if (!isObject(here[step])) here[step] = {};
-    here = here[step];
+    path.push(here[step]);
   }
-  if (value === undefined) delete here[last];
-  else here[last] = value;
+  if (value !== undefined) path.at(-1)[last] = value;
+  else remove(path, [...steps, last]);
+}
+
+/** Take a value out, and the objects that are empty without it: an empty one may mean something, as `until` does. */
+function remove(path, steps) {
+  for (const step of [...steps].reverse()) {
+    const here = path.pop();
+    delete here[step];
+    if (Object.keys(here).length) return;
+  }
 }

@@ -37,11 +37,15 @@ function showState() {
   }
   told.state = state;
   const corruption = `${spec.corruption.kind} dirt`;
-  setText(byId("what"), [spec.dataset.kind, spec.architecture.kind, corruption, counted(spec.activations.length, "activation"), counted(spec.num_seeds, "seed"), counted(spec.training.epochs, "epoch")].join(" · "));
+  setText(byId("what"), [spec.dataset.kind, spec.architecture.kind, corruption, counted(spec.activations.length, "activation"), seedsOf(spec), counted(spec.training.epochs, "epoch")].join(" · "));
   byId("failure").hidden = !error;
   setText(byId("failure"), error ? `It failed: ${error}` : "");
   showProgress(progress);
   showTimes();
+}
+
+function seedsOf({ num_seeds: seeds, until }) {
+  return until ? `${count(seeds)} of at most ${counted(until.max_seeds, "seed")}` : counted(seeds, "seed");
 }
 
 function showProgress({ epochs_done: done, epochs_total: total, runs_finished: finished, runs_total: runs, runs_failed: failed, runs_reused: reused, eta_s: left }) {
@@ -155,6 +159,7 @@ async function showResults() {
   byId("partial").hidden = true;
   if (experiment.progress.epochs_done === 0) return;
   comparison ??= new Comparison(experiment);
+  showSpec(experiment.spec); // with a precision target it has more seeds by now
   showProvenance(experiment);
   await attempt(() => comparison.load());
 }

@@ -12,7 +12,7 @@ export async function showPlan(plan, signal) {
   const time = el("dd", { text: "…" });
   fill(
     byId("plan"),
-    ...entry("Runs", count(plan.runs)), ...entry("Jobs", count(plan.jobs)), ...entry("Epochs", count(plan.epochs_total)),
+    ...entry("Runs", plan.runs_at_most ? `${count(plan.runs)}, at most ${count(plan.runs_at_most)}` : count(plan.runs)), ...entry("Jobs", count(plan.jobs)), ...entry("Epochs", count(plan.epochs_total)),
     ...entry("Training", flops(plan.estimated_training_flops)), ...entry("Memory", `${bytes(plan.estimated_memory_bytes)} a process`),
     el("dt", { text: "Time" }), time,
   );

@@ -35,6 +35,8 @@ export class SpecForm {
         this.add("/name", { type: "string" }),
         this.add("/num_seeds", WHOLE, { label: "Seeds", hint: "trials of every network; five or more for a verdict" }),
         this.add("/base_seed", WHOLE, { label: "Base seed" }),
+        this.add("/until/ci_half_width", REAL, { label: "Precision target", hint: "add seeds, five at a time, until no interval reaches further to either side" }),
+        this.add("/until/max_seeds", WHOLE, { label: "Seeds at most", hint: "alone it asks for half the margin as precision; leave both empty for a fixed number of seeds" }),
       )),
       section("Data", this.choice("/dataset", "Data set")),
       section("Dirt", this.choice("/corruption", "Kind")),

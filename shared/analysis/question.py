@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
+# With a precision target intervals and tests make half the error: seeds are added until the intervals are narrow, and
+# intervals that were chosen for being narrow hold the truth less often than others.
+CONFIDENCE_WITH_TARGET = 1 - (1 - CONFIDENCE) / 2
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,7 @@ class Question:
     `rates` are the dirty ones to report, in rising order; verdicts and ranks are those of the whole sweep.
     `reference` is the label of the activation that errors are relative to. `overlap` is num_val / num_train where the
     split differs from seed to seed, else 0; `exploratory` says that metric or score are not those of the spec.
+    `is_final` is false while seeds may still be added, so that there is nothing to test yet.
     """
 
     metric: str
@@ -26,6 +30,7 @@ class Question:
     overlap: float = 0.0
     exploratory: bool = False
     confidence: float = CONFIDENCE
+    is_final: bool = True
 
     @property
     def alpha(self) -> float:

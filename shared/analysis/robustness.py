@@ -20,6 +20,7 @@ from shared.analysis.conditions import (
     summary_entries,
 )
 from shared.analysis.curves import simultaneous_band
+from shared.analysis.margin import margin_used, mean_null
 from shared.analysis.question import CONFIDENCE, Question
 from shared.analysis.scores import Results, Scored, oriented, score_all, score_epoch
 from shared.analysis.statistics import Array, difference, moments, number, numbers, t_interval
@@ -28,9 +29,6 @@ from shared.analysis.warnings import warnings_about
 
 __all__ = ["CONFIDENCE", "Question", "compare"]
 
-DEFAULT_ACCURACY_MARGIN = 0.01
-DEFAULT_SHARE_OF_NULL_LOSS = 0.05
-
 
 def compare(results: Results, question: Question) -> dict[str, Any]:
     """The comparison as plain values; numbers that do not exist are None.
@@ -38,9 +36,9 @@ def compare(results: Results, question: Question) -> dict[str, Any]:
     Verdicts, p values and ranks need a complete experiment: they are None as long as a run is missing.
     """
     results = results.with_rising_rates()
-    complete = bool(results.complete_ARS.all())
+    complete = question.is_final and bool(results.complete_ARS.all())
     scored = score_all(results, question.metric, question.score)
-    margin = _margin(results, question)
+    margin = margin_used(results, question.metric, question.declared_margin)
     tests = margin_tests(scored, question, margin, complete=complete)
     conditions = condition_entries(results, scored, question, tests, margin)
     primary = pairs.primary_family(scored)
@@ -53,7 +51,7 @@ def compare(results: Results, question: Question) -> dict[str, Any]:
         "num_seeds": scored.clean_AS.shape[-1],
         "margin": {"value": number(margin), "declared": question.declared_margin is not None},
         "confidence": question.confidence,
-        "null_score": {"mean": number(_mean_null(results, question.metric)) if complete else None},
+        "null_score": {"mean": number(mean_null(results, question.metric)) if complete else None},
         "activations": _activations(scored, question, conditions, _ranks(scored, question, tests, compared, complete)),
         "diverged": _runs_where(results, results.diverged_ARS),
         "missing_pairs": _missing_pairs(results, scored),
@@ -67,19 +65,6 @@ def compare(results: Results, question: Question) -> dict[str, Any]:
     if question.include_raw:
         answer["raw"] = _raw(scored, question)
     return answer
-
-
-def _mean_null(results: Results, metric: str) -> float:
-    null_ARS = results.null_loss_ARS if metric == "loss" else results.null_accuracy_ARS
-    return float(moments(null_ARS.ravel()).mean)
-
-
-def _margin(results: Results, question: Question) -> float:
-    if question.declared_margin is not None:
-        return question.declared_margin
-    if question.metric == "accuracy":
-        return DEFAULT_ACCURACY_MARGIN
-    return DEFAULT_SHARE_OF_NULL_LOSS * _mean_null(results, "loss")
 
 
 def _activations(

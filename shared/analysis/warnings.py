@@ -1,14 +1,12 @@
 """What a reader of the comparison should be told beside the numbers."""
 
 from collections.abc import Iterator
+from math import ceil, log2
 
 from shared.analysis.question import Question
 from shared.analysis.scores import Scored
 from shared.analysis.statistics import moments
 from shared.analysis.verdicts import FEWEST_SEEDS
-
-# With fewer the smallest possible p, 2 / 2^n, is above 0.05.
-FEWEST_SEEDS_FOR_PAIRS = 6
 
 
 def warnings_about(scored: Scored, question: Question, learned_A: list[bool | None]) -> list[str]:
@@ -21,13 +19,19 @@ def warnings_about(scored: Scored, question: Question, learned_A: list[bool | No
     return [warning for about in found for warning in about(scored, question, learned_A)]
 
 
-def _few_seeds(scored: Scored, _question: Question, _learned_A: list[bool | None]) -> Iterator[str]:
+def _few_seeds(scored: Scored, question: Question, _learned_A: list[bool | None]) -> Iterator[str]:
     num_seeds = scored.clean_AS.shape[-1]
     seeds = f"{num_seeds} seed{'' if num_seeds == 1 else 's'}"
     if num_seeds < FEWEST_SEEDS:
         yield f"{seeds} are too few for a verdict: take at least {FEWEST_SEEDS}, better 10"
-    elif num_seeds < FEWEST_SEEDS_FOR_PAIRS:
-        yield f"with {seeds} no pair of activations can differ significantly: take at least {FEWEST_SEEDS_FOR_PAIRS}"
+    elif num_seeds < fewest_seeds_for_pairs(question.alpha):
+        enough = fewest_seeds_for_pairs(question.alpha)
+        yield f"with {seeds} no pair of activations can differ significantly: take at least {enough}"
+
+
+def fewest_seeds_for_pairs(alpha: float) -> int:
+    """With fewer the smallest possible p of the sign-flip test, 2 / 2^n, is above alpha."""
+    return ceil(log2(2 / alpha))
 
 
 def _diverged(scored: Scored, _question: Question, _learned_A: list[bool | None]) -> Iterator[str]:

@@ -171,3 +171,26 @@ def test_csv_has_one_row_an_activation_and_rate() -> None:
     assert float(rows[0]["degradation_mean"]) == 0.010
     assert float(rows[0]["clean_mean"]) == 0.030
     assert rows[2]["rank"] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "precision: half-width 0.0021, target 0.0025, reached at 15 of at most 50 seeds"),
+        ({"half_width": None, "reached": False}, "precision: target 0.0025, not reached at 15 of at most 50 seeds"),
+        (
+            {"half_width": None, "target": None, "reached": False},
+            "precision: not reached at 15 of at most 50 seeds",
+        ),
+    ],
+    ids=str,
+)
+def test_a_precision_target_is_told_with_how_near_it_is(changes: dict[str, Any], said: str) -> None:
+    precision = {
+        "target": 0.0025, "half_width": 0.0021, "reached": True, "num_seeds": 15, "max_seeds": 50,
+        "overall_confidence": 0.95, **changes,
+    }  # fmt: skip
+    text = printed(answer(ACTIVATION, precision=precision, confidence=0.975))
+    assert said in text.splitlines()
+    assert "97.5 % interval" in text
+    assert "precision" not in printed(answer(ACTIVATION))

@@ -50,6 +50,12 @@ def test_what_was_not_trained_is_told() -> None:
     assert total_line(snapshot(experiment(runs_reused=1, eta_s=None), [])).endswith("runs 1/4 · 1 trained before")
 
 
+def test_the_total_line_of_an_experiment_that_may_grow_says_how_far() -> None:
+    spec = {"training": {"epochs": 10}, "num_seeds": 15, "until": {"ci_half_width": None, "max_seeds": 50}}
+    said = total_line(snapshot({**experiment(), "spec": spec}, []))
+    assert said.endswith("runs 1/4 · 15 of at most 50 seeds · 1 min 30 s left")
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (90_000, "25 h 00 min")],

@@ -79,6 +79,13 @@ def test_validate_only_answers_with_the_plan_and_stores_nothing(client: TestClie
     assert nothing_is_stored(client)
 
 
+def test_the_plan_of_a_precision_target_says_how_many_runs_there_may_be(client: TestClient) -> None:
+    document = {**TINY, "until": {"max_seeds": 12}}
+    plan = client.post("/experiments?validate_only=true", json=document).json()
+    assert (plan["runs"], plan["runs_at_most"], plan["spec"]["num_seeds"]) == (20, 48, 5)
+    assert "runs_at_most" not in client.post("/experiments?validate_only=true", json=TINY).json()
+
+
 def test_the_plan_warns_of_one_function_under_two_labels(sqlite_client: TestClient) -> None:
     twice = {**TINY, "activations": ["relu", {"kind": "leaky_relu", "negative_slope": 0.0, "label": "flat"}, "tanh"]}
     plan = sqlite_client.post("/experiments?validate_only=true", json=twice).json()
@@ -266,6 +273,8 @@ def test_an_operators_bounds_are_kept(sqlite_url: str, settings_for: SettingsFor
             "/num_seeds", "/training/epochs", "/training/epochs", "/architecture",
         ]  # fmt: skip
         assert all("at most" in fault["detail"] for fault in found)
+        found = problem(client.post("/experiments", json={**TINY, "until": {}}), 422)["errors"]
+        assert found[0]["pointer"] == "/until/max_seeds"
 
 
 def test_workers_are_rung_for_once_everybody_can_see_the_experiment(

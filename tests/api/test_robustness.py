@@ -181,7 +181,7 @@ def test_an_answer_is_made_once_as_long_as_nothing_changes(
     train(database, experiment_id, num_jobs=1)
     before = ask(client, experiment_id)
     with monkeypatch.context() as patch:
-        patch.setattr("api.comparison.robustness_document", None)
+        patch.setattr("shared.evidence.comparison.robustness_document", None)
         assert ask(client, experiment_id) == before
     assert "raw" in ask(client, experiment_id, include="raw"), "another question has another answer"
     with database.write() as session:
@@ -200,7 +200,7 @@ def test_an_unchanged_comparison_is_neither_computed_nor_sent_again(
     def fail(*_arguments: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("api.comparison.robustness_document", fail)
+    monkeypatch.setattr("shared.evidence.comparison.robustness_document", fail)
     response = client.get(path, headers={"If-None-Match": tag})
     assert (response.status_code, response.content) == (304, b"")
     assert response.headers["cache-control"] == "no-cache"
@@ -240,3 +240,64 @@ def train_on(database: Database, experiment_id: str) -> None:
     lease = queue.Lease(jobs_of(database, experiment_id)[0], 1)
     with database.write() as session:
         queue.complete(session, lease)
+
+
+# --- a precision target
+
+UNTIL: dict[str, Any] = {**TINY, "until": {"ci_half_width": 1.0, "max_seeds": 20}}
+
+
+def test_with_a_precision_target_all_intervals_make_half_the_error(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, UNTIL)["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id)
+    assert (answer["confidence"], answer["num_seeds"], answer["complete"]) == (0.975, 5, True)
+    widths = []
+    for entry in answer["activations"]:
+        degradation = entry["conditions"][0]["degradation"]
+        widths.append(stdtrit(4, 1 - 0.05 / 4) * degradation["sd"] / 5**0.5)
+        assert degradation["ci_high"] - degradation["mean"] == pytest.approx(widths[-1])
+    assert answer["precision"] == {
+        "target": 1.0, "half_width": pytest.approx(max(widths)), "reached": True, "num_seeds": 5, "max_seeds": 20,
+        "overall_confidence": 0.95,
+    }  # fmt: skip
+    assert any("take at least 7" in warning for warning in answer["warnings"]), "2 / 2^6 is above 0.025"
+
+
+def test_a_target_that_all_seeds_did_not_reach_is_said_with_ways_out(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, {**TINY, "until": {"ci_half_width": 1e-6, "max_seeds": 5}})["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id)
+    assert (answer["complete"], answer["precision"]["reached"]) == (True, False)
+    assert answer["activations"][0]["conditions"][0]["verdict"] is not None
+    assert "was not reached with 5 seeds" in answer["warnings"][0]
+    assert "'until.max_seeds'" in answer["warnings"][0]
+
+
+def test_there_is_no_verdict_as_long_as_seeds_may_be_added(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, {**TINY, "until": {"ci_half_width": 1e-6, "max_seeds": 20}})["id"]
+    before = ask(client, experiment_id)
+    assert (before["precision"]["half_width"], before["precision"]["reached"]) == (None, False)
+    train(database, experiment_id)
+    answer = ask(client, experiment_id)
+    assert answer["complete"] is False
+    assert answer["activations"][0]["conditions"][0]["verdict"] is None
+    assert answer["activations"][0]["rank"] is None
+
+
+def test_the_precision_is_that_of_the_specs_own_question(client: TestClient, database: Database) -> None:
+    experiment_id = post(client, {**UNTIL, "until": {"max_seeds": 5}, "margin": {"loss": 0.5}})["id"]
+    train(database, experiment_id)
+    own, other = ask(client, experiment_id), ask(client, experiment_id, score="best")
+    assert other["exploratory"] is True
+    assert other["precision"] == own["precision"]
+    assert own["precision"]["target"] == 0.25
+    assert own["confidence"] == other["confidence"] == 0.975
+
+
+def test_without_a_precision_target_nothing_is_said_of_one(client: TestClient, database: Database) -> None:
+    experiment_id = post(client)["id"]
+    train(database, experiment_id)
+    answer = ask(client, experiment_id)
+    assert "precision" not in answer
+    assert answer["confidence"] == pytest.approx(0.95)

@@ -171,3 +171,21 @@ def test_a_plan_beyond_its_bounds_is_refused_before_its_runs_are_made(tmp_path: 
     assert planned.num_runs == 100 * 21 * 1000
     assert "/num_seeds" in {problem.pointer for problem in budget_problems(planned, settings(tmp_path))}
     assert "jobs" not in vars(planned)
+
+
+def test_a_precision_target_is_planned_with_its_first_seeds_and_judged_with_all(tmp_path: Path) -> None:
+    planned, all_seeds = plan(tiny(until={"max_seeds": 12})), plan(tiny(num_seeds=12))
+    assert (planned.num_runs, planned.num_runs_at_most) == (10, 24)
+    assert all_seeds.num_runs == all_seeds.num_runs_at_most == 24
+    bounds = {
+        "max_runs": 23, "max_metric_rows": all_seeds.num_metric_rows - 1,
+        "max_training_flops": all_seeds.training_flops * 0.99,
+    }  # fmt: skip
+    for (bound, limit), pointer in zip(
+        bounds.items(), ["/until/max_seeds", "/training/epochs", "/training/epochs"], strict=True
+    ):
+        (problem,) = budget_problems(planned, settings(tmp_path, **{bound: limit}))
+        assert problem.pointer == pointer
+        assert "with all 12 seeds; this service allows at most" in problem.detail
+    exactly = {"max_runs": 24, "max_metric_rows": all_seeds.num_metric_rows}
+    assert budget_problems(planned, settings(tmp_path, **exactly)) == []

@@ -138,6 +138,8 @@ RESOLVABLE: list[dict[str, Any]] = [
     {"activations": [{"kind": "leaky_relu", "negative_slope": 1}, {"kind": "relu", "label": "a/b~c"}, "gelu"]},
     {"training": {"optimizer": {"kind": "sgd", "momentum": 0.9}, "loss": "huber"}, "corruption": {"rates": [0.2, 0.1]}},
     dict(TINY_CLASSIFICATION),
+    {"until": {}},
+    {"until": {"ci_half_width": 0.002, "max_seeds": 12}, "num_seeds": 40},
 ]
 
 
@@ -241,3 +243,47 @@ def test_null_takes_a_field_of_the_preset_back_to_its_default() -> None:
     assert resolve({"preset": "harrison-mnist-regularized", "architecture": {"dropout": None}}) == resolve(
         {"preset": "harrison-mnist-regularized", "architecture": {"dropout": 0.0}}
     )
+
+
+# --- a precision target
+
+
+def test_with_a_precision_target_the_service_decides_on_the_seeds() -> None:
+    spec = tiny(until={"ci_half_width": 0.002}, num_seeds=7)
+    assert (spec.num_seeds, spec.num_seeds_at_most) == (5, 50)
+    assert spec.until is not None
+    assert spec.until.ci_half_width == 0.002
+    assert tiny(num_seeds=7).num_seeds_at_most == 7
+
+
+def test_a_copy_of_an_experiment_that_has_grown_begins_anew() -> None:
+    grown = {**tiny(until={}).model_dump(mode="json"), "num_seeds": 25}
+    assert ExperimentSpec.model_validate(grown).num_seeds == 25
+    assert resolve(grown).num_seeds == 5
+
+
+@pytest.mark.parametrize(
+    ("until", "looks"),
+    [
+        ({"max_seeds": 15}, [5, 10, 15]), ({"max_seeds": 12}, [5, 10, 12]), ({"max_seeds": 5}, [5]),
+        ({"max_seeds": 6}, [5, 6]), ({}, [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_looks_are_five_seeds_apart_and_the_last_one_at_the_most_seeds(until: dict[str, int], looks: list[int]) -> None:
+    spec = tiny(until=until)
+    found = [spec.num_seeds]
+    while (num_seeds := spec.next_look(found[-1])) is not None:
+        found.append(num_seeds)
+    assert found == looks
+
+
+def test_without_a_precision_target_no_seed_is_added() -> None:
+    assert tiny(num_seeds=3).next_look(3) is None
+
+
+def test_null_takes_a_precision_target_out_again() -> None:
+    assert resolve({"preset": "harrison-multivariate", "until": None}).until is None
+    until = resolve({"until": {"ci_half_width": None, "max_seeds": 20}}).until
+    assert until is not None
+    assert (until.ci_half_width, until.max_seeds) == (None, 20)

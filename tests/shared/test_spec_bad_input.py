@@ -53,6 +53,16 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset": {"kind": "fbm", "train_size": "5000"}}, "/dataset/train_size", "int_type"),
     ({"dataset": {"kind": "fbm", "train_size": True}}, "/dataset/train_size", "int_type"),
     ({"dataset": {"kind": "digits", "train_size": 1700, "val_size": 98}}, "/dataset", "value_error"),
+    ({"until": {"max_seeds": 4}}, "/until/max_seeds", "greater_than_equal"),
+    ({"until": {"max_seeds": 1001}}, "/until/max_seeds", "less_than_equal"),
+    ({"until": {"ci_half_width": 0}}, "/until/ci_half_width", "greater_than"),
+    ({"until": {"ci_width": 0.1}}, "/until/ci_width", "extra_forbidden"),
+    ({"until": True}, "/until", "model_type"),
+    ({"dataset": {"kind": "digits"}, "until": {"ci_half_width": 1}}, "/until/ci_half_width", "misfit"),
+    (
+        {"dataset": {"kind": "digits", "split": "per_seed", "train_size": 1000, "val_size": 500}, "until": {}},
+        "/until", "misfit",
+    ),
     ({"corruption": {"kind": "symmetric"}}, "/corruption/kind", "misfit"),
     ({"dataset": {"kind": "digits"}, "corruption": {"kind": "gaussian"}}, "/corruption/kind", "misfit"),
     ({"corruption": {"rates": []}}, "/corruption/rates", "too_short"),
@@ -289,3 +299,11 @@ def test_a_margin_of_accuracy_does_not_fit_regression() -> None:
     [problem] = problems_of({"margin": {"accuracy": 0.01}})
     assert problem.pointer == "/margin/accuracy"
     assert "'loss'" in problem.detail
+
+
+def test_a_precision_target_on_splits_that_overlap_is_refused_with_the_ways_out() -> None:
+    dataset = {"kind": "digits", "split": "per_seed", "train_size": 1000, "val_size": 500}
+    (problem,) = problems_of({"dataset": dataset, "until": {}})
+    assert '"split": "fixed"' in problem.detail
+    assert "'num_seeds' without 'until'" in problem.detail
+    assert resolve({"dataset": {**dataset, "split": "fixed"}, "until": {}}).until is not None
