@@ -85,6 +85,10 @@ class Plan:
         """All jobs with their runs."""
         return tuple(_jobs(self.spec, self.seeds_per_job))
 
+    def jobs_from(self, first_seed: int) -> tuple[PlannedJob, ...]:
+        """The jobs of the seeds that come after those before `first_seed`, which were planned earlier."""
+        return tuple(_jobs(self.spec, self.seeds_per_job, first_seed))
+
 
 def plan(spec: ExperimentSpec) -> Plan:
     """Split a resolved spec into jobs; the same spec always gives the same plan."""
@@ -112,13 +116,15 @@ def _run_s(spec: ExperimentSpec, network: Cost) -> float:
     return num_steps * step_s
 
 
-def _jobs(spec: ExperimentSpec, seeds_per_job: int) -> Iterator[PlannedJob]:
-    num_rates, num_seeds = len(spec.rates), spec.num_seeds
+def _jobs(spec: ExperimentSpec, seeds_per_job: int, first_seed: int = 0) -> Iterator[PlannedJob]:
+    num_rates, num_new = len(spec.rates), spec.num_seeds - first_seed
+    # Runs keep their places when seeds are added, so these come behind all that were there before.
+    before = len(spec.activations) * num_rates * first_seed
     for a, activation in enumerate(spec.activations):
-        for first in range(0, num_seeds, seeds_per_job):
-            seeds = tuple(range(first, min(first + seeds_per_job, num_seeds)))
+        for first in range(first_seed, spec.num_seeds, seeds_per_job):
+            seeds = tuple(range(first, min(first + seeds_per_job, spec.num_seeds)))
             runs = tuple(
-                PlannedRun(activation.name, rate, seed, position=(a * num_rates + r) * num_seeds + seed)
+                PlannedRun(activation.name, rate, seed, before + (a * num_rates + r) * num_new + seed - first_seed)
                 for seed in seeds
                 for r, rate in enumerate(spec.rates)
             )

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.errors import ActrobustError, LeaseLostError, ServiceUnavailableError, UnfitWorkerError
+from shared.evidence.growth import decide_after
 from shared.settings import Settings
 from shared.store import counters, presence, queue
 from shared.store.counters import CounterName
@@ -92,6 +93,7 @@ class Process:
                 log.info("job claimed")
                 self._hold(lease, claimed_at)
             if not self.draining():
+                self._decide(lease)
                 dispatch(self.database, self.settings)
 
     def _claim(self, job_id: str) -> Lease | None:
@@ -119,6 +121,13 @@ class Process:
                 self._try(lambda: self._fail(lease, reason))
         if keeper.reason is StopReason.LOST and not has_left:
             self._try(lambda: self._give_up(lease))
+
+    def _decide(self, lease: Lease) -> None:
+        """If this was the last job that somebody waited for to see whether more seeds are needed: see."""
+        try:
+            decide_after(self.database, lease.job_id)
+        except Exception as error:  # noqa: BLE001 (the job has ended well, and a worker is needed for others)
+            log.warning("decision left to the reconciler", error=f"{type(error).__name__}: {error}")
 
     def _fail(self, lease: Lease, reason: str) -> None:
         with self.database.write() as session:

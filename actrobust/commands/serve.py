@@ -167,11 +167,12 @@ class _Parts:
         say(f"data and logs in {self._data_dir}; pages at {url}/ui/, API documentation at {url}/docs; Ctrl-C stops")
 
     def _reconcile(self) -> None:
+        from shared.evidence.growth import decide_all
         from shared.store import reconciler
 
         while not self._stop.is_set():
             try:
-                reconciler.run_forever(self._settings, self._stop)
+                reconciler.run_forever(self._settings, self._stop, decide_all)
             except Exception as error:  # noqa: BLE001 (without it nothing lost would be found again: it never gives up)
                 say(f"the reconciler failed ({type(error).__name__}: {error}); starting it again")
                 self._stop.wait(RECONCILER_PAUSE_S)

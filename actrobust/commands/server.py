@@ -150,6 +150,7 @@ def reconciler() -> None:
     """
     settings = load_settings()
     require_database(settings)
+    from shared.evidence.growth import decide_all
     from shared.logging import configure_logging
     from shared.store.reconciler import run_forever
 
@@ -158,7 +159,7 @@ def reconciler() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     logging.getLogger(__name__).info("reconciler running")
-    run_forever(settings, stop)
+    run_forever(settings, stop, decide_all)
 
 
 @database.command("upgrade")

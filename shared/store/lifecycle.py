@@ -61,7 +61,10 @@ def end_runs(session: Session, job_ids: Sequence[str], state: RunState) -> None:
 
 
 def finish_if_done(session: Session, experiment_id: str) -> None:
-    """Give the experiment its terminal state once all of its jobs have one."""
+    """Give the experiment its terminal state once all of its jobs have one.
+
+    One that may grow does not succeed before it is decided that its seeds suffice: `growth.py`.
+    """
     experiment = session.scalar(select(Experiment).where(Experiment.id == experiment_id).with_for_update())
     if experiment is None or experiment.state in FINISHED_EXPERIMENT:
         return
@@ -69,7 +72,7 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
     counts = dict(session.execute(query).all())
     if any(state not in FINISHED_JOB for state in counts):
         return
-    if counts.get(JobState.CANCELLED):
+    if counts.get(JobState.CANCELLED) or (experiment.may_grow and experiment.state == ExperimentState.CANCELLING):
         experiment.state = ExperimentState.CANCELLED
     elif counts.get(JobState.FAILED):
         experiment.state = ExperimentState.FAILED
@@ -78,6 +81,8 @@ def finish_if_done(session: Session, experiment_id: str) -> None:
         )
         activation, reason = session.execute(first.order_by(Job.id).limit(1)).one()
         experiment.error = f"{counts[JobState.FAILED]} of {sum(counts.values())} jobs failed; {activation}: {reason}"
+    elif experiment.may_grow:
+        return
     else:
         experiment.state = ExperimentState.SUCCEEDED
     experiment.finished_at = datetime.now(UTC)

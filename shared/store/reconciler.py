@@ -28,12 +28,19 @@ PURGES_PER_SWEEP = 10
 ORPHAN_AGE_S = 86_400.0
 
 
-def run_forever(settings: Settings, stop: threading.Event) -> None:
-    """Sweep until `stop` is set; a sweep that fails is logged and tried again."""
+Duty = Callable[[Database, Settings], object]
+
+
+def run_forever(settings: Settings, stop: threading.Event, *duties: Duty) -> None:
+    """Sweep until `stop` is set; a sweep that fails is logged and tried again.
+
+    Args:
+        duties: what a sweep does beside its own, of those who stand above the store.
+    """
     database = Database(settings.effective_database_url)
     reconciler_id = new_id()
     while not stop.is_set():
-        sweep(database, settings)
+        sweep(database, settings, *duties)
         # One that is not running would be missed by nobody until a worker is lost.
         _attempt("announce", partial(_announce, database, reconciler_id))
         stop.wait(settings.reconcile_interval_s)
@@ -51,10 +58,10 @@ def _leave(database: Database, reconciler_id: str) -> None:
         presence.leave(session, reconciler_id)
 
 
-def sweep(database: Database, settings: Settings) -> None:
+def sweep(database: Database, settings: Settings, *more: Duty) -> None:
     """One round of all duties; none keeps the others from their turn."""
-    duties: tuple[Callable[[Database, Settings], object], ...] = (
-        reap_silent, finish_experiments, dispatch, purge_deleted, remove_checkpoints, forget_old,
+    duties: tuple[Duty, ...] = (
+        reap_silent, finish_experiments, *more, dispatch, purge_deleted, remove_checkpoints, forget_old,
     )  # fmt: skip
     for duty in duties:
         _attempt(getattr(duty, "__name__", "duty"), partial(duty, database, settings))

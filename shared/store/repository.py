@@ -83,7 +83,7 @@ def create_experiment(
     experiment = Experiment(
         id=new_id(), owner=owner, name=spec.name, dataset=spec.dataset.kind, state=ExperimentState.QUEUED,
         spec=spec.model_dump(mode="json"), provenance=provenance, num_epochs=plan.num_epochs,
-        created_at=datetime.now(UTC), epochs_before=0,
+        created_at=datetime.now(UTC), epochs_before=0, may_grow=spec.until is not None,
     )  # fmt: skip
     session.add(experiment)
     session.flush()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.store.types import Id, Timestamp, new_id
@@ -45,6 +45,8 @@ class Experiment(Base):
     # Where the time left is reckoned from: the first claim, or the first one after a resume, and the epochs done then.
     running_since: Mapped[datetime | None]
     epochs_before: Mapped[int] = mapped_column(default=0)
+    # It has a precision target, and whether its seeds suffice has not been decided for good.
+    may_grow: Mapped[bool] = mapped_column(default=False, server_default=false())
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (

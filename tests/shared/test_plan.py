@@ -189,3 +189,12 @@ def test_a_precision_target_is_planned_with_its_first_seeds_and_judged_with_all(
         assert "with all 12 seeds; this service allows at most" in problem.detail
     exactly = {"max_runs": 24, "max_metric_rows": all_seeds.num_metric_rows}
     assert budget_problems(planned, settings(tmp_path, **exactly)) == []
+
+
+def test_seeds_that_are_added_come_behind_those_there_were() -> None:
+    before, after = plan(tiny(activations=["relu", "tanh"])), plan(tiny(activations=["relu", "tanh"], num_seeds=5))
+    added = [run for job in after.jobs_from(2) for run in job.runs]
+    assert sorted(run.position for run in added) == list(range(before.num_runs, after.num_runs))
+    assert {(run.activation, run.rate, run.seed) for run in added} == {
+        (label, rate, seed) for label in ("relu", "tanh") for rate in (0.0, 0.2) for seed in (2, 3, 4)
+    }
