@@ -31,6 +31,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
             "margin": {"accuracy": 0.02},
         },
     },
+    "until": {
+        "summary": "As many seeds as it takes for intervals of at most 0.002 to either side",
+        "value": {
+            "preset": PRESET_NAME,
+            "margin": {"loss": 0.004},
+            "until": {"ci_half_width": 0.002, "max_seeds": 30},
+        },
+    },
 }
 
 EXPERIMENT: dict[str, Any] = {

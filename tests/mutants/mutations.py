@@ -224,4 +224,28 @@ _API = (
     ),
 )  # fmt: skip
 
-MUTATIONS = _STORE + _CHECKPOINTS_AND_WORKERS + _API
+_PRECISION = (
+    _mutation(
+        "seeds are added at the whole error", "shared/evidence/comparison.py",
+        "confidence=CONFIDENCE_WITH_TARGET if precision else CONFIDENCE,", "confidence=CONFIDENCE,",
+        "tests/api/test_robustness.py::test_with_a_precision_target_all_intervals_make_half_the_error",
+    ),
+    _mutation(
+        "verdicts come while seeds may be added", "shared/evidence/comparison.py",
+        "is_final=precision is None or precision.is_final,", "is_final=True,",
+        "tests/api/test_robustness.py::test_there_is_no_verdict_as_long_as_seeds_may_be_added",
+    ),
+    _mutation(
+        "the narrowest interval is looked at", "shared/analysis/precision.py",
+        "half_widths(scored.degradation_ARS).max()", "half_widths(scored.degradation_ARS).min()",
+        "tests/shared/analysis/test_precision.py::test_the_widest_interval_over_activations_and_rates_decides",
+    ),
+    _mutation(
+        "a budget holds for the first seeds only", "shared/plan.py",
+        "growth = planned.spec.num_seeds_at_most / planned.spec.num_seeds", "growth = 1.0",
+        "tests/shared/test_plan.py::"
+        "test_a_precision_target_is_planned_with_its_first_seeds_and_judged_with_all",
+    ),
+)  # fmt: skip
+
+MUTATIONS = _STORE + _CHECKPOINTS_AND_WORKERS + _API + _PRECISION

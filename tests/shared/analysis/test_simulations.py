@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shared.analysis.curves import simultaneous_band
-from shared.analysis.question import Question
+from shared.analysis.precision import Reach, reach
+from shared.analysis.question import CONFIDENCE, CONFIDENCE_WITH_TARGET, Question
 from shared.analysis.robustness import compare
 from shared.analysis.statistics import Array, ratio_of_means, t_interval
 from shared.analysis.sweep import breakdown_rate
@@ -89,3 +90,30 @@ def test_a_tenth_of_the_margin_is_robust() -> None:
 def test_harm_as_large_as_the_margin_is_neither_shown_nor_ruled_out() -> None:
     found = verdicts_of(MARGIN)
     assert found["inconclusive"] > 0.97 * found.total()
+
+
+def grown(dirty_AS: Array, target: float, num_seeds: int = 5) -> tuple[int, Reach]:
+    """Add five seeds at a time until the rule says that it is enough, or there are no more."""
+    looked_at_ARSE = np.stack([np.zeros_like(dirty_AS), dirty_AS], axis=1)[:, :, :num_seeds, None]
+    found = reach(results(looked_at_ARSE), metric="loss", score="final", declared_margin=None, declared_target=target)
+    enough = found.reached or num_seeds == dirty_AS.shape[1]
+    return (num_seeds, found) if enough else grown(dirty_AS, target, num_seeds + 5)
+
+
+@pytest.mark.parametrize("num_activations", [1, 7])
+@pytest.mark.parametrize("target", [1.2, 0.7])
+def test_intervals_that_were_grown_until_narrow_hold_the_truth_in_95_of_100(
+    num_activations: int, target: float
+) -> None:
+    """The whole way from losses to the intervals that are reported, with normal differences of SD 1."""
+    rng = np.random.default_rng(5)
+    held, seeds = [], []
+    for _ in range(1500 // num_activations):
+        dirty_AS = rng.normal(0.3, 1, size=(num_activations, 50))
+        num_seeds, found = grown(dirty_AS, target)
+        low_A, high_A = t_interval(dirty_AS[:, :num_seeds], CONFIDENCE_WITH_TARGET)
+        assert found.half_width == pytest.approx(((high_A - low_A) / 2).max())
+        held.append((low_A <= 0.3) & (high_A >= 0.3))
+        seeds.append(num_seeds)
+    assert np.mean(held) > CONFIDENCE - 0.01
+    assert 5 < np.mean(seeds) < 50
