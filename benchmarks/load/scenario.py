@@ -15,6 +15,7 @@ SPEC: dict[str, Any] = {
     "activations": ["relu"],
     "training": {"epochs": 5, "batch_size": 32},
     "num_seeds": 1,
+    "reuse": False,
 }
 JSON_HEADERS = (("Content-Type", "application/json"),)
 # How often each call is made; a list holds 50 experiments.

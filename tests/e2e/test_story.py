@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "corruption": {"rates": [0.1, 0.2]},
     "num_seeds": 3,
     "training": {"epochs": 3},
+    "reuse": False,
 }
 # Long enough to be met in the middle, and over at once when cancelled.
 LONG: dict[str, Any] = {**SMALL, "activations": ["relu"], "num_seeds": 1, "training": {"epochs": 10_000}}
@@ -124,6 +125,17 @@ def _by_key(
 ) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
     rows = all_metrics(service, experiment_id, epoch_from=epoch, epoch_to=epoch)
     return [(row["activation"], row["rate"], row["seed"]) for row in rows], rows
+
+
+def test_the_same_spec_again_trains_nothing_and_is_answered_at_once(service: httpx2.Client, small: str) -> None:
+    started = time.monotonic()
+    again = service.post("/experiments", json={**SMALL, "reuse": True}).json()
+    comparison = service.get(f"/experiments/{again['id']}/robustness").json()
+    assert time.monotonic() - started < 2
+    assert again["state"] == "succeeded"
+    assert again["progress"]["runs_reused"] == again["progress"]["runs_total"] == 18
+    assert numbers(all_metrics(service, again["id"])) == numbers(all_metrics(service, small))
+    assert comparison["activations"] == service.get(f"/experiments/{small}/robustness").json()["activations"]
 
 
 def test_the_same_spec_gives_identical_metrics_and_another_base_seed_does_not(

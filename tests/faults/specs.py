@@ -17,6 +17,7 @@ NOISY: Mapping[str, Any] = merge_patch(
         "activations": list(EIGHT),
         "training": {"engine": "serial", "epochs": NUM_EPOCHS},
         "num_seeds": 1,
+        "reuse": False,
     },
 )
 
@@ -27,7 +28,9 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
     "short": merge_patch(NOISY, {"activations": ["relu"], "training": {"epochs": 3}}),
     "long": merge_patch(NOISY, {"training": {"epochs": 24}}),
     "long pair": merge_patch(NOISY, {"activations": ["gelu", "silu"], "training": {"epochs": 24}}),
-    "labels": merge_patch(TINY_CLASSIFICATION, {"num_seeds": 2, "training": {"engine": "stacked", "epochs": 30}}),
+    "labels": merge_patch(
+        TINY_CLASSIFICATION, {"num_seeds": 2, "reuse": False, "training": {"engine": "stacked", "epochs": 30}}
+    ),
     "compiled": merge_patch(NOISY, {"activations": ["prelu"], "training": {"engine": "auto", "epochs": 40}}),
 }
 # A network's metrics depend neither on what else is compared nor on how many epochs follow: these hold those of others.

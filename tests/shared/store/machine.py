@@ -27,7 +27,7 @@ from tests.shared.store.promises import look
 TTL_S, NUM_EPOCHS, OWNER = 30, 2, LOCAL_OWNER
 WORKERS = [new_id() for _ in range(3)]
 SPECS = {
-    num_jobs: tiny(activations=["relu", "elu"][:num_jobs], num_seeds=1, training={"epochs": NUM_EPOCHS})
+    num_jobs: tiny(activations=["relu", "elu"][:num_jobs], num_seeds=1, training={"epochs": NUM_EPOCHS}, reuse=False)
     for num_jobs in (1, 2)
 }
 
