@@ -222,3 +222,28 @@ def test_what_does_not_exist_is_said_so(visit: Visit) -> None:
     page = visit.page
     page.goto(f"{visit.url}/ui/experiment?id=nothing")
     expect(page.get_by_role("alert")).to_contain_text("names no experiment")
+
+
+def test_a_precision_target_is_asked_for_and_taken_back(visit: Visit) -> None:
+    page = visit.open("new")
+    page.get_by_label("Precision target").fill("0.002")
+    expect(page.locator("#plan")).to_contain_text("Runs70, at most 700")
+    expect(page.get_by_label("Seeds", exact=True)).to_have_value("5")
+    expect(page.get_by_label("Seeds at most")).to_have_value("50")
+    assert request_in(page) == {"preset": "harrison-multivariate", "until": {"ci_half_width": 0.002}}
+    page.get_by_label("Seeds at most").fill("4")
+    expect(page.locator("div.field").filter(has_text="Seeds at most").locator(".fault")).to_contain_text("5")
+    page.get_by_label("Seeds at most").fill("")
+    page.get_by_label("Precision target").fill("")
+    expect(page.locator("#plan")).to_contain_text("Runs140Jobs")
+    assert request_in(page) == {"preset": "harrison-multivariate"}
+
+
+def test_the_page_says_how_near_a_precision_target_is(visit: Visit, service: httpx2.Client) -> None:
+    experiment_id = posted(service, {**SMALL, "until": {"ci_half_width": 1e-9, "max_seeds": 5}})
+    wait_for(service, experiment_id, "succeeded")
+    page = visit.open(f"experiment?id={experiment_id}")
+    expect(page.locator("#precision")).to_contain_text("not reached at 5 of at most 5 seeds")
+    expect(page.locator("#what")).to_contain_text("5 of at most 5 seeds")
+    expect(page.locator("#ranking")).to_contain_text("97.5 % interval")
+    expect(page.locator("#remarks")).to_contain_text("the precision target was not reached")

@@ -142,3 +142,18 @@ def test_the_view_of_pairs_says_that_it_needs_them() -> None:
 def test_a_rate_that_was_not_trained_is_refused_with_those_that_were() -> None:
     with pytest.raises(ValueError, match=r"no rate 0\.5; it has 0\.1"):
         drawn("forest", answer(["relu"]), 0.5)
+
+
+@pytest.mark.parametrize("view", ["degradation", "sweep", "forest"])
+def test_a_picture_of_intervals_names_their_confidence(view: str) -> None:
+    document = answer(["relu", "elu"])
+    assert "95 %" in str(drawn(view, document).to_dict()["title"])
+    assert "97.5 %" in str(drawn(view, {**document, "confidence": 0.975}).to_dict()["title"])
+
+
+def test_a_star_means_significant_at_the_answers_own_error() -> None:
+    document = answer(["relu", "elu"])
+    marks = {row["mark"] for row in values(drawn("pairs", document), holding="mark")}
+    assert marks == {"*"}, "p is 0.04"
+    halved = {**document, "confidence": 0.975}
+    assert {row["mark"] for row in values(drawn("pairs", halved), holding="mark")} == {""}
