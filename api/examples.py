@@ -78,6 +78,7 @@ CANCELLING: dict[str, Any] = {
 PLAN: dict[str, Any] = {
     "jobs": 14,
     "runs": 140,
+    "runs_reusable": 0,
     "epochs_total": 2800,
     "metric_rows": 2800,
     "estimated_training_flops": 9.2e11,

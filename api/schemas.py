@@ -88,6 +88,7 @@ class Plan(Document):
 
     jobs: int = Field(description="Units of work that workers take.")
     runs: int = Field(description="Networks to train; with a precision target those of the first five seeds.")
+    runs_reusable: int = Field(description="Of these, trained before: results that will be taken over.")
     runs_at_most: int = Field(0, description="With a precision target: networks if it needs all seeds; else absent.")
     epochs_total: int = Field(description="Epochs of all networks.")
     metric_rows: int = Field(description="Rows that `/metrics` will have.")

@@ -23,7 +23,7 @@ from shared.errors import (
 from shared.plan import Plan, budget_problems, num_runs_of, plan
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, resolve
-from shared.store import lifecycle, repository
+from shared.store import jobs, lifecycle, repository
 from shared.store.db import Database
 from shared.store.settled import is_untouched
 from shared.store.states import ExperimentState
@@ -87,10 +87,12 @@ def check(document: object, settings: Settings) -> Checked:
     return Checked(spec, planned, preset)
 
 
-def plan_document(checked: Checked) -> schemas.Plan:
-    """What an experiment would cost."""
+def plan_document(database: Database, checked: Checked, *, owner: str) -> schemas.Plan:
+    """What an experiment would cost its owner."""
+    with database.read() as session:
+        num_reusable = jobs.num_reusable(session, checked.spec, checked.plan.jobs, owner=owner)
     return schemas.Plan(
-        jobs=checked.plan.num_jobs, runs=checked.plan.num_runs,
+        jobs=checked.plan.num_jobs, runs=checked.plan.num_runs, runs_reusable=num_reusable,
         **({"runs_at_most": checked.plan.num_runs_at_most} if checked.spec.until else {}),
         epochs_total=checked.plan.num_runs * checked.plan.num_epochs, metric_rows=checked.plan.num_metric_rows,
         estimated_training_flops=checked.plan.training_flops, estimated_memory_bytes=checked.plan.memory_bytes,

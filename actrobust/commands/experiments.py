@@ -31,6 +31,9 @@ def run(  # noqa: PLR0913 (one parameter an option)
     name: Annotated[str | None, typer.Option(help="Override the spec's name.")] = None,
     num_seeds: Annotated[int | None, typer.Option(help="Override the number of seeds.")] = None,
     base_seed: Annotated[int | None, typer.Option(help="Override the base seed.")] = None,
+    reuse: Annotated[
+        bool | None, typer.Option(help="Take over what was trained before, or train it again.", show_default="reuse")
+    ] = None,
     url: UrlOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -48,7 +51,7 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
         echo '{"dataset": {"kind": "fbm"}}' | actrobust run -
     """
-    overrides = {"name": name, "num_seeds": num_seeds, "base_seed": base_seed}
+    overrides = {"name": name, "num_seeds": num_seeds, "base_seed": base_seed, "reuse": reuse}
     document = {**read_document(source), **{key: value for key, value in overrides.items() if value is not None}}
     key = str(uuid.uuid4())
     with open_service(url=url, data_dir=data_dir, train=watch) as service:

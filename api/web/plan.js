@@ -10,9 +10,11 @@ const paces = new Map();
 /** Show a plan; the time is judged by what was trained here before. */
 export async function showPlan(plan, signal) {
   const time = el("dd", { text: "…" });
+  const runs = [plan.runs_at_most ? `${count(plan.runs)}, at most ${count(plan.runs_at_most)}` : count(plan.runs)];
+  if (plan.runs_reusable) runs.push(`${count(plan.runs_reusable)} trained before`);
   fill(
     byId("plan"),
-    ...entry("Runs", plan.runs_at_most ? `${count(plan.runs)}, at most ${count(plan.runs_at_most)}` : count(plan.runs)), ...entry("Jobs", count(plan.jobs)), ...entry("Epochs", count(plan.epochs_total)),
+    ...entry("Runs", runs.join("; ")), ...entry("Jobs", count(plan.jobs)), ...entry("Epochs", count(plan.epochs_total)),
     ...entry("Training", flops(plan.estimated_training_flops)), ...entry("Memory", `${bytes(plan.estimated_memory_bytes)} a process`),
     el("dt", { text: "Time" }), time,
   );
@@ -21,7 +23,9 @@ export async function showPlan(plan, signal) {
   byId("warnings").hidden = warnings.length === 0;
   const pace = await paceOf(plan.spec, signal);
   const hint = (text) => el("span", { class: "hint", text });
-  if (pace) fill(time, `about ${duration(plan.estimated_training_flops / pace.flops_per_s)}`, hint(` at the pace of “${pace.name}”`));
+  const toTrain = plan.estimated_training_flops * (1 - plan.runs_reusable / plan.runs);
+  if (!toTrain) fill(time, "none: all of it was trained before");
+  else if (pace) fill(time, `about ${duration(toTrain / pace.flops_per_s)}`, hint(` at the pace of “${pace.name}”`));
   else fill(time, hint("unknown: nothing like it was trained here yet"));
 }
 
@@ -49,12 +53,16 @@ async function paceOf(spec, signal) {
 async function measured(kind, signal) {
   const { items } = await json("experiments?state=succeeded&page_size=50", { signal });
   const size = (item) => item.progress.epochs_total * item.spec.dataset.train_size;
-  const [largest] = items.filter((item) => kindOf(item.spec) === kind).sort((a, b) => size(b) - size(a));
+  // What took runs over was quicker than training is.
+  const trained = items.filter((item) => kindOf(item.spec) === kind && !item.progress.runs_reused);
+  const [largest] = trained.sort((a, b) => size(b) - size(a));
   if (!largest) return null;
   const seconds = (new Date(largest.finished_at) - new Date(largest.started_at)) / 1000;
   try {
     const plan = await json("experiments?validate_only=true", { method: "POST", document: largest.spec, signal });
-    return seconds > 0 ? { name: largest.name, flops_per_s: plan.estimated_training_flops / seconds } : null;
+    // With a precision target the plan is of the first seeds only.
+    const flops = (plan.estimated_training_flops / plan.runs) * largest.progress.runs_total;
+    return seconds > 0 ? { name: largest.name, flops_per_s: flops / seconds } : null;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return null; // it was stored by a version whose specs this one does not take

@@ -1,6 +1,7 @@
 """Jobs and runs as they come into the database: to be trained, or taken over from where they were trained before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import insert
@@ -25,20 +26,14 @@ def add_jobs(session: Session, experiment: Experiment, spec: ExperimentSpec, pla
     names = [[cells.of(run) for run in job.runs] for job in planned]
     known = reuse.find(session, [cell for of_job in names for cell in of_job]) if spec.reuse else {}
     kinds = {activation.name: activation.kind for activation in spec.activations}
-    device = "cuda" if spec.training.device == "cuda" else "any"
-    jobs: list[dict[str, Any]] = []
     # As plain rows: thousands of objects would take most of the time that a POST takes.
+    jobs: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     for job, cells_of_job in zip(planned, names, strict=True):
-        taken = reuse.alike([known.get(cell) for cell in cells_of_job])
-        numerics = next((source.numerics for source in taken if source), None)
+        sources = reuse.alike([known.get(cell) for cell in cells_of_job])
         row = {
             "id": new_id(), "experiment_id": experiment.id, "activation": job.activation,
-            "activation_kind": kinds[job.activation],
-            "state": JobState.SUCCEEDED if all(taken) else JobState.PENDING,
-            "finished_at": experiment.created_at if all(taken) else None,
-            # The rest is trained as what is there was: on the same kind of device, by the same engine.
-            "numerics": numerics, "device": "cuda" if numerics and numerics["device"] == "cuda" else device,
+            "activation_kind": kinds[job.activation], **_beginning(spec, sources),
         }  # fmt: skip
         jobs.append(row)
         runs += [
@@ -46,15 +41,31 @@ def add_jobs(session: Session, experiment: Experiment, spec: ExperimentSpec, pla
                 "id": new_id(), "experiment_id": experiment.id, "job_id": row["id"], "position": run.position,
                 "activation": run.activation, "rate": run.rate, "seed": run.seed, "cell": cell, **_results(source),
             }
-            for run, cell, source in zip(job.runs, cells_of_job, taken, strict=True)
+            for run, cell, source in zip(job.runs, cells_of_job, sources, strict=True)
         ]  # fmt: skip
     session.execute(insert(Job), jobs)
     session.execute(insert(Run), runs)
-    sources = {source.run_id: source for source in known.values()}
-    _note_reuse(session, experiment, [(run, sources[run["reused_from"]]) for run in runs if run["reused_from"]])
-    events.jobs_changed(
-        session, experiment.id, (job["id"] for job in jobs if job["state"] == JobState.SUCCEEDED), JobState.SUCCEEDED
-    )
+    origins = {source.run_id: source.experiment_id for source in known.values()}
+    _take_over(session, experiment, {run["id"]: origins[run["reused_from"]] for run in runs if run["reused_from"]})
+    done = [job["id"] for job in jobs if job["state"] == JobState.SUCCEEDED]
+    events.jobs_changed(session, experiment.id, done, JobState.SUCCEEDED)
+
+
+def _beginning(spec: ExperimentSpec, sources: Sequence[Known | None]) -> dict[str, Any]:
+    """How a job begins of whose runs these are known: over, or to be trained."""
+    numerics = next((source.numerics for source in sources if source), None)
+    # The rest is trained as what is there was: on the same kind of device, by the same engine.
+    on_gpu = spec.training.device == "cuda" or (numerics is not None and numerics["device"] == "cuda")
+    state, finished_at = (JobState.SUCCEEDED, datetime.now(UTC)) if all(sources) else (JobState.PENDING, None)
+    return {"state": state, "finished_at": finished_at, "numerics": numerics, "device": "cuda" if on_gpu else "any"}
+
+
+def num_reusable(session: Session, spec: ExperimentSpec, planned: Sequence[PlannedJob], *, owner: str) -> int:
+    """How many of the planned runs were trained before."""
+    if not spec.reuse:
+        return 0
+    cells = Cells(spec, owner=owner)
+    return reuse.num_known(session, [cells.of(run) for job in planned for run in job.runs])
 
 
 def _results(source: Known | None) -> dict[str, Any]:
@@ -63,11 +74,11 @@ def _results(source: Known | None) -> dict[str, Any]:
     return {"state": RunState.SUCCEEDED, "epoch": source.epoch, "reused_from": source.run_id, **source.facts}
 
 
-def _note_reuse(session: Session, experiment: Experiment, taken: Iterable[tuple[dict[str, Any], Known]]) -> None:
-    taken = list(taken)
-    if not taken:
+def _take_over(session: Session, experiment: Experiment, origins: Mapping[str, str]) -> None:
+    """Copy the metrics of the runs that were found; the experiments they come from are given by their ids."""
+    if not origins:
         return
-    reuse.copy_metrics(session, [run["id"] for run, _ in taken])
-    experiment.epochs_before += len(taken) * experiment.num_epochs
-    origins = {source.experiment_id for _, source in taken} | set(experiment.provenance.get("reused_from", ()))
-    experiment.provenance = {**experiment.provenance, "reused_from": sorted(origins)}
+    reuse.copy_metrics(session, list(origins))
+    experiment.epochs_before += len(origins) * experiment.num_epochs
+    named = {*origins.values(), *experiment.provenance.get("reused_from", ())}
+    experiment.provenance = {**experiment.provenance, "reused_from": sorted(named)}

@@ -49,6 +49,11 @@ def find(session: Session, cells: Sequence[str]) -> dict[str, Known]:
     return known
 
 
+def num_known(session: Session, cells: Sequence[str]) -> int:
+    """How many of the cells were trained."""
+    return sum(len(_oldest(session, some)) for some in _pieces(cells))
+
+
 def _pieces(items: Sequence[T]) -> Iterator[list[T]]:
     rest = iter(items)
     while piece := list(islice(rest, PER_STATEMENT)):

@@ -54,3 +54,15 @@ def test_training_again_is_had_for_the_asking(client: TestClient, database: Data
     train(database, post(client)["id"])
     again = post(client, {**TINY, "reuse": False})
     assert (again["state"], again["progress"]["runs_reused"]) == ("queued", 0)
+
+
+def test_the_plan_says_what_was_trained_before(client: TestClient, database: Database) -> None:
+    def plan(**changes: object) -> tuple[int, int]:
+        answer = client.post("/experiments?validate_only=true", json={**TINY, **changes}).json()
+        return answer["runs"], answer["runs_reusable"]
+
+    assert plan() == (12, 0)
+    train(database, post(client)["id"])
+    assert plan() == (12, 12)
+    assert plan(num_seeds=4)[1] == 12
+    assert plan(reuse=False)[1] == 0

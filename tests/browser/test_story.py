@@ -207,6 +207,16 @@ def test_a_clone_differs_in_its_name_only(visit: Visit, service: httpx2.Client, 
     assert plan["spec"] == original
 
 
+def test_who_would_train_again_what_is_known_is_told_so(visit: Visit, small: str) -> None:
+    page = visit.open(f"new?clone={small}")
+    expect(page.locator("#plan")).to_contain_text("trained before")
+    expect(page.locator("#plan")).to_contain_text("Timenone: all of it was trained before")
+    page.get_by_role("button", name="Start experiment").click()
+    page.wait_for_url("**/ui/experiment?id=*")
+    expect(page.locator("#state")).to_have_text("succeeded")
+    expect(page.locator("#progress-text")).to_contain_text("trained before")
+
+
 def test_the_curl_command_is_what_the_page_would_send(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visit.open("new")

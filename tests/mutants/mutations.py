@@ -52,6 +52,11 @@ _STORE = (
         "Job.token == lease.token, ", "",
         f"{QUEUE}::test_who_holds_an_old_token_writes_nothing", MODEL,
     ),
+    _mutation(
+        "what was taken over is forgotten with what was measured too far", "shared/store/queue.py",
+        "trained = (Run.job_id == lease.job_id, Run.reused_from.is_(None))", "trained = (Run.job_id == lease.job_id,)",
+        "tests/shared/store/test_reuse.py::test_a_part_of_a_job_is_trained_as_the_rest_was",
+    ),
     Mutation(
         "an epoch may be stored twice",
         (
@@ -208,6 +213,12 @@ _API = (
         "tests/api/test_idempotency.py::test_two_bodies_racing_for_one_key_have_one_winner",
     ),
     _mutation(
+        "what anybody has trained is taken over", "shared/cells.py",
+        '"owner": owner, ', "",
+        "tests/shared/store/test_reuse.py::test_what_another_owner_trained_is_not_taken_over",
+        "tests/shared/test_cells.py::test_nobody_is_given_what_another_owner_trained",
+    ),
+    _mutation(
         "everybody changes every experiment", "shared/store/repository.py",
         '    Experiment.owner == bindparam("owner"),\n', "",
         "tests/api/test_keys.py::test_anothers_experiment_does_not_exist",
@@ -245,6 +256,16 @@ _PRECISION = (
         "growth = planned.spec.num_seeds_at_most / planned.spec.num_seeds", "growth = 1.0",
         "tests/shared/test_plan.py::"
         "test_a_precision_target_is_planned_with_its_first_seeds_and_judged_with_all",
+    ),
+    _mutation(
+        "seeds are added by each who looks", "shared/store/growth.py",
+        ' and experiment.spec["num_seeds"] == num_seeds else None', " else None",
+        "tests/shared/evidence/test_growth.py::test_one_that_looked_too_early_changes_nothing",
+    ),
+    _mutation(
+        "an experiment ends before its seeds are looked at", "shared/store/lifecycle.py",
+        "    elif experiment.may_grow:\n        return\n", "",
+        "tests/shared/evidence/test_growth.py::test_it_runs_on_while_seeds_are_added",
     ),
 )  # fmt: skip
 

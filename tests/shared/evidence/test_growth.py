@@ -170,6 +170,20 @@ def test_two_that_decide_at_once_add_the_seeds_once(database: Database) -> None:
     assert len(runs(database, waiting(database, experiment_id)[0])) == 10
 
 
+def test_one_that_looked_too_early_changes_nothing(database: Database) -> None:
+    experiment_id = posted(database)
+    for _ in range(2):  # with ten seeds trained it waits for the next decision
+        (job_id,) = waiting(database, experiment_id)
+        train(database, job_id, wild)
+        if experiment(database, experiment_id).spec["num_seeds"] == 5:
+            decide_after(database, job_id)
+    with database.write() as session:
+        assert not growth.add_seeds(session, experiment_id, num_seeds=5, more=10)
+        assert not growth.settle(session, experiment_id, num_seeds=5)
+    assert experiment(database, experiment_id).spec["num_seeds"] == 10
+    assert waiting(database, experiment_id) == []
+
+
 def test_a_failed_job_fails_it(database: Database) -> None:
     experiment_id = posted(database)
     (first,) = waiting(database, experiment_id)
