@@ -106,7 +106,8 @@ METRICS_ROW: dict[str, Any] = {
 RUN: dict[str, Any] = {
     "run_id": RUN_ID, "activation": "relu", "rate": 0.1, "seed": 0, "state": "succeeded", "outcome": "ok", "epoch": 20,
     "null_loss": 0.1003, "null_accuracy": None, "realised_rate": 0.1,
-    "mask_hash": "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8", "metrics": _NUMBERS,
+    "mask_hash": "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8", "reused_from": None,
+    "metrics": _NUMBERS,
 }  # fmt: skip
 
 _CONDITION: dict[str, Any] = {

@@ -297,7 +297,7 @@ def test_a_failure_half_way_leaves_nothing_behind(
     def fail(*_arguments: object) -> None:
         raise RuntimeError("in the middle of the transaction")
 
-    monkeypatch.setattr("api.service._new_document", fail)
+    monkeypatch.setattr("api.service.experiment_documents", fail)
     response = client.post("/experiments", json=TINY, headers={"Idempotency-Key": "k"})
     assert "in the middle" not in problem(response, 500)["detail"]
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from shared.store.monitoring import figures
 from shared.store.tables import Experiment, Job
 from shared.store.types import new_id
 from tests.api.conftest import SettingsFor
-from tests.api.support import jobs_of, post, train
+from tests.api.support import TINY, jobs_of, post, train
 from tests.deploy.files import ROOT
 from tests.shared.store.experiments import lose, silence
 
@@ -55,7 +55,7 @@ def test_the_figures_follow_the_service(client: TestClient, database: Database) 
         presence.announce(session, new_id(), device=presence.RECONCILER)
         counters.add(session, CounterName.EPOCHS_TRAINED, 24)
     train(database, post(client)["id"])
-    waiting, lost = jobs_of(database, post(client)["id"])
+    waiting, lost = jobs_of(database, post(client, {**TINY, "reuse": False})["id"])
     lose(database, lost)
     with database.write() as session:
         assert queue.claim(session, lost, worker_id) is not None

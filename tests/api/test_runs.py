@@ -27,7 +27,8 @@ def test_runs_are_listed_in_the_order_of_the_plan(client: TestClient) -> None:
     assert {run["state"] for run in runs} == {"pending"}
     assert runs[0] == {
         "run_id": runs[0]["run_id"], "activation": "relu", "rate": 0.0, "seed": 0, "state": "pending", "outcome": None,
-        "epoch": 0, "null_loss": None, "null_accuracy": None, "realised_rate": None, "mask_hash": None, "metrics": None,
+        "epoch": 0, "null_loss": None, "null_accuracy": None, "realised_rate": None, "mask_hash": None,
+        "reused_from": None, "metrics": None,
     }  # fmt: skip
 
 

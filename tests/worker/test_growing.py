@@ -17,7 +17,7 @@ def test_seeds_are_trained_until_the_last_one(database: Database, settings: Sett
         train(settings, waiting[0])
     ended = experiment(database, experiment_id)
     assert (ended.state, ended.spec["num_seeds"], num_jobs) == (ExperimentState.SUCCEEDED, 7, [1, 1])
-    fixed = post(database, tiny_serial(num_seeds=7, reuse=False))
+    fixed = post(database, tiny_serial(num_seeds=7))
     for job_id in job_ids(database, fixed):
         train(settings, job_id)
     assert measured(database, experiment_id) == measured(database, fixed)

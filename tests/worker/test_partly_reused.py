@@ -16,7 +16,7 @@ from tests.worker.processes import After, described, measured, train
 
 
 def trained(database: Database, settings: Settings, spec: ExperimentSpec) -> str:
-    experiment_id = post(database, spec)
+    experiment_id = post(database, spec, reuse=spec.reuse)
     for job_id in job_ids(database, experiment_id):
         train(settings, job_id)
     assert experiment(database, experiment_id).state == ExperimentState.SUCCEEDED
@@ -61,7 +61,7 @@ def test_clean_runs_serve_under_any_dirt(sqlite_database: Database, on_sqlite: S
 @pytest.mark.usefixtures("slices_of_one_batch")
 def test_what_was_taken_over_survives_the_loss_of_a_worker(database: Database, settings: Settings) -> None:
     trained(database, settings, tiny_serial())
-    second = post(database, tiny_serial(num_seeds=3))
+    second = post(database, tiny_serial(num_seeds=3), reuse=True)
     (job_id,) = job_ids(database, second)
     train(settings, job_id, draining=After(5, drains=True), checkpoint_interval_s=0.0)
     assert job(database, job_id).state == JobState.PENDING

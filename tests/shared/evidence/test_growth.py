@@ -24,7 +24,7 @@ Harm = Callable[[int], float]
 
 
 def posted(database: Database, *, half_width: float | None = 0.01, max_seeds: int = 20, **changes: Any) -> str:
-    return post(database, until={"ci_half_width": half_width, "max_seeds": max_seeds}, **changes)
+    return post(database, reuse=True, until={"ci_half_width": half_width, "max_seeds": max_seeds}, **changes)
 
 
 def waiting(database: Database, experiment_id: str) -> list[str]:

@@ -19,9 +19,9 @@ from tests.shared.specs import tiny_serial
 TTL_S = 30.0
 
 
-def post(database: Database, spec: ExperimentSpec | None = None, **changes: Any) -> str:
-    """Write a tiny experiment; its id."""
-    wanted = spec or tiny_serial(**changes)
+def post(database: Database, spec: ExperimentSpec | None = None, *, reuse: bool = False, **changes: Any) -> str:
+    """Write a tiny experiment, to be trained whatever was trained before; its id."""
+    wanted = (spec or tiny_serial(**changes)).model_copy(update={"reuse": reuse})
     with database.write() as session:
         return repository.create_experiment(session, wanted, plan(wanted), {"version": "test"}, owner=LOCAL_OWNER).id
 

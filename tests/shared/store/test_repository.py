@@ -43,7 +43,7 @@ def test_an_experiment_is_stored_with_every_run_of_its_plan(database: Database) 
     spec = resolve({"preset": "harrison-multivariate", "num_seeds": 3, "corruption": {"rates": [0.1, 0.4]}})
     experiment_id = post(database, spec)
     stored = experiment(database, experiment_id)
-    assert resolve(stored.spec) == spec
+    assert resolve(stored.spec) == spec.model_copy(update={"reuse": False})
     assert (stored.name, stored.dataset, stored.state) == ("harrison-multivariate", "fbm", ExperimentState.QUEUED)
     assert stored.provenance == {"version": "test"}
     planned = {(run.activation, run.rate, run.seed, run.position) for part in plan(spec).jobs for run in part.runs}
@@ -191,17 +191,17 @@ def test_runs_are_found_by_what_they_are(database: Database) -> None:
 
 def test_progress_counts_runs_and_epochs(database: Database) -> None:
     experiment_id, (first, second, third) = post_jobs(database, "relu", "elu", "tanh")
-    assert progress(database, experiment_id) == Progress(12, 0, 0, 36, 0)
+    assert progress(database, experiment_id) == Progress(12, 0, 0, 0, 36, 0)
     train_to_the_end(database, first)
-    assert progress(database, experiment_id) == Progress(12, 4, 0, 36, 12)
+    assert progress(database, experiment_id) == Progress(12, 4, 0, 0, 36, 12)
     lease = claim(database, second)
     commit(database, lease, 1)
-    assert progress(database, experiment_id) == Progress(12, 4, 0, 36, 16)
+    assert progress(database, experiment_id) == Progress(12, 4, 0, 0, 36, 16)
     with database.write() as session:
         queue.rewind(session, lease, 0)
-    assert progress(database, experiment_id) == Progress(12, 4, 0, 36, 12)
+    assert progress(database, experiment_id) == Progress(12, 4, 0, 0, 36, 12)
     fail(database, third)
-    assert progress(database, experiment_id) == Progress(12, 4, 4, 36, 12)
+    assert progress(database, experiment_id) == Progress(12, 4, 4, 0, 36, 12)
 
 
 def test_a_run_that_diverged_has_no_epochs_left_to_wait_for(database: Database) -> None:
@@ -210,14 +210,14 @@ def test_a_run_that_diverged_has_no_epochs_left_to_wait_for(database: Database) 
     measured = rows(database, lease, 1)
     with database.write() as session:
         queue.commit_epoch(session, lease, measured, diverged=[measured[0].run_id])
-    assert progress(database, experiment_id) == Progress(4, 1, 0, 12, 3 + 3 * 1)
+    assert progress(database, experiment_id) == Progress(4, 1, 0, 0, 12, 3 + 3 * 1)
 
 
 def test_the_progress_of_several_experiments_is_told_apart(database: Database) -> None:
     first, second = post(database), post(database, num_seeds=3)
     train_to_the_end(database, job_ids(database, second)[0])
-    assert progress(database, first) == Progress(4, 0, 0, 12, 0)
-    assert progress(database, second) == Progress(6, 6, 0, 18, 18)
+    assert progress(database, first) == Progress(4, 0, 0, 0, 12, 0)
+    assert progress(database, second) == Progress(6, 6, 0, 0, 18, 18)
 
 
 def test_numerics_are_told_once_however_many_jobs_decided_alike(database: Database) -> None:

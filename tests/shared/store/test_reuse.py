@@ -15,6 +15,7 @@ from shared.store.reconciler import finish_experiments
 from shared.store.states import ExperimentState, JobState, Outcome, RunState
 from shared.store.tables import EpochMetrics, Experiment, Run
 from tests.shared.specs import tiny_serial
+from tests.shared.store import experiments
 from tests.shared.store.experiments import (
     claim,
     commit,
@@ -23,7 +24,6 @@ from tests.shared.store.experiments import (
     experiment,
     job,
     job_ids,
-    post,
     rows,
     runs,
     train_to_the_end,
@@ -31,6 +31,11 @@ from tests.shared.store.experiments import (
 
 NUMERICS = {"engine": "serial", "device": "cpu"}
 OTHER_NUMERICS = {"engine": "compiled", "device": "cpu"}
+
+
+def post(database: Database, *, reuse: bool = True, **changes: Any) -> str:
+    """Write a tiny experiment as a client's that says nothing of reuse; its id."""
+    return experiments.post(database, reuse=reuse, **changes)
 
 
 def trained(database: Database, numerics: dict[str, Any] = NUMERICS, **changes: Any) -> str:
