@@ -53,7 +53,7 @@ async def stream_events(
     - `experiment.state`: `state`, `error`.
     - `job.state`: `job_id`, `activation`, `state`, `error`; a job waits (`pending`) until it is `running`.
     - `run.epoch`: `run_id`, `activation` (its label), `rate`, `seed`, `epoch`, `train_loss`, `val_loss`,
-      `train_accuracy`, `val_accuracy`, `nonfinite`.
+      `train_accuracy`, `val_accuracy`, `nonfinite`. Runs that were taken over tell nothing; `/metrics` has theirs, too.
     - `done`: `state`; the stream ends with it. One that ends without it goes on with `Last-Event-ID`.
 
     After a lost worker the epochs since its last checkpoint are told again; the later one counts. A day after the end

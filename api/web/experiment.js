@@ -17,7 +17,7 @@ let experiment = null;
 let live = null;
 let comparison = null;
 let following = null;
-let told = { state: "", tenth: -1 };
+let told = { state: "", tenth: -1, reused: 0 };
 
 async function refresh() {
   experiment = await json(`experiments/${id}`);
@@ -107,6 +107,14 @@ async function allRows(onPage) {
   } while (token);
 }
 
+/** Events tell of what is trained here: the curves of runs that were taken over are read. */
+async function addReused() {
+  const { runs_reused: reused, epochs_done: done } = experiment.progress;
+  if (reused <= told.reused || done > MOST_EPOCHS_TO_RELOAD) return;
+  told.reused = reused;
+  await allRows(async (items) => live.add(items));
+}
+
 function showDownloads() {
   const file = (text, action) => actionButton(text, () => attempt(action));
   fill(
@@ -133,11 +141,12 @@ async function followOn() {
   let rows = [];
   const flush = () => (live.add(rows), (rows = []));
   byId("partial").hidden = false;
+  attempt(addReused);
   const work = follow(id, {
     signal,
     onEvent: (kind, data) => {
       if (kind === "run.epoch" && rows.push(data) === 1) setTimeout(flush, 100);
-      if (kind === "experiment.state") clearTimeout(timer), (timer = 0), attempt(refresh);
+      if (kind === "experiment.state") clearTimeout(timer), (timer = 0), attempt(async () => (await refresh(), await addReused()));
       else refreshSoon();
     },
     onPoll: async () => {
