@@ -21,7 +21,7 @@ T = TypeVar("T")
 # What a run knows of itself beside its metrics.
 FACTS = ("outcome", "null_loss", "null_accuracy", "realised_rate", "mask_hash")
 # More would keep whoever posts waiting for seconds; the rest is trained.
-MOST_ROWS = 100_000
+MOST_ROWS = 50_000
 PER_STATEMENT = 1_000
 
 
