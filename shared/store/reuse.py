@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Text, cast, func, insert, literal_column, select
+from sqlalchemy import Select, TableValuedAlias, Text, bindparam, func, insert, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
@@ -62,10 +62,16 @@ def _pieces(items: Sequence[T]) -> Iterator[list[T]]:
 
 def _oldest(session: Session, cells: Sequence[str]) -> list[str]:
     """The ids of runs, one for each cell that has any. Each is one step in an index, however often it was repeated."""
-    if session.get_bind().dialect.name == "postgresql":
-        wanted = func.unnest(cast(list(cells), ARRAY(Text))).table_valued("value", name="wanted").render_derived()
-    else:
-        wanted = func.json_each(json.dumps(cells)).table_valued("value", name="wanted")
+    on_postgres = session.get_bind().dialect.name == "postgresql"
+    found = (
+        session.scalars(_OLDEST_ON_POSTGRES, {"cells": cells})
+        if on_postgres
+        else (session.scalars(_OLDEST_ON_SQLITE, {"cells": json.dumps(cells)}))
+    )
+    return [run_id for run_id in found if run_id is not None]
+
+
+def _oldest_of(wanted: TableValuedAlias) -> Select[str | None]:
     oldest = (
         select(Run.id)
         .join(Experiment, Experiment.id == Run.experiment_id)
@@ -75,7 +81,14 @@ def _oldest(session: Session, cells: Sequence[str]) -> list[str]:
         .limit(1)
         .scalar_subquery()
     )
-    return [run_id for run_id in session.scalars(select(oldest).select_from(wanted)) if run_id is not None]
+    return select(oldest).select_from(wanted)
+
+
+# Put together once: every POST asks.
+_OLDEST_ON_POSTGRES = _oldest_of(
+    func.unnest(bindparam("cells", type_=ARRAY(Text))).table_valued("value", name="wanted").render_derived()
+)
+_OLDEST_ON_SQLITE = _oldest_of(func.json_each(bindparam("cells", type_=Text)).table_valued("value", name="wanted"))
 
 
 def _details(session: Session, run_ids: Sequence[str]) -> Iterator[tuple[str, Known]]:
