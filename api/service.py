@@ -133,7 +133,7 @@ def create(database: Database, checked: Checked, posted: Posted, *, max_waiting:
         _check_queue(session, owner, max_waiting)
         experiment = repository.create_experiment(session, checked.spec, checked.plan, provenance, owner=owner)
         lifecycle.finish_if_untrained(session, experiment)
-        [document] = [each.model_dump_json() for each in experiment_documents(session, [experiment])]
+        document = experiment_documents(session, [experiment])[0].model_dump_json()
         if row is not None:
             row.status, row.response, row.experiment_id = ACCEPTED, document, experiment.id
         return Answer(ACCEPTED, document, experiment.id)

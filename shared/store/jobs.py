@@ -61,11 +61,12 @@ def _beginning(spec: ExperimentSpec, sources: Sequence[Known | None]) -> dict[st
 
 
 def num_reusable(session: Session, spec: ExperimentSpec, planned: Sequence[PlannedJob], *, owner: str) -> int:
-    """How many of the planned runs were trained before."""
+    """How many of the planned runs were trained before and would be taken over."""
     if not spec.reuse:
         return 0
     cells = Cells(spec, owner=owner)
-    return reuse.num_known(session, [cells.of(run) for job in planned for run in job.runs])
+    num_known = reuse.num_known(session, [cells.of(run) for job in planned for run in job.runs])
+    return min(num_known, reuse.MOST_ROWS // spec.training.epochs)
 
 
 def _results(source: Known | None) -> dict[str, Any]:

@@ -62,12 +62,10 @@ def _pieces(items: Sequence[T]) -> Iterator[list[T]]:
 
 def _oldest(session: Session, cells: Sequence[str]) -> list[str]:
     """The ids of runs, one for each cell that has any. Each is one step in an index, however often it was repeated."""
-    on_postgres = session.get_bind().dialect.name == "postgresql"
-    found = (
-        session.scalars(_OLDEST_ON_POSTGRES, {"cells": cells})
-        if on_postgres
-        else (session.scalars(_OLDEST_ON_SQLITE, {"cells": json.dumps(cells)}))
-    )
+    if session.get_bind().dialect.name == "postgresql":
+        found = session.scalars(_OLDEST_ON_POSTGRES, {"cells": cells})
+    else:
+        found = session.scalars(_OLDEST_ON_SQLITE, {"cells": json.dumps(cells)})
     return [run_id for run_id in found if run_id is not None]
 
 

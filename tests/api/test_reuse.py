@@ -2,8 +2,10 @@
 
 import time
 
+import pytest
 from fastapi.testclient import TestClient
 
+from shared.store import reuse
 from shared.store.db import Database
 from tests.api.support import TINY, post, train
 
@@ -56,13 +58,18 @@ def test_training_again_is_had_for_the_asking(client: TestClient, database: Data
     assert (again["state"], again["progress"]["runs_reused"]) == ("queued", 0)
 
 
-def test_the_plan_says_what_was_trained_before(client: TestClient, database: Database) -> None:
+def test_the_plan_says_what_was_trained_before(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def plan(**changes: object) -> tuple[int, int]:
         answer = client.post("/experiments?validate_only=true", json={**TINY, **changes}).json()
         return answer["runs"], answer["runs_reusable"]
 
     assert plan() == (12, 0)
-    train(database, post(client)["id"])
+    first = post(client)
+    train(database, first["id"])
     assert plan() == (12, 12)
     assert plan(num_seeds=4)[1] == 12
     assert plan(reuse=False)[1] == 0
+    monkeypatch.setattr(reuse, "MOST_ROWS", 5 * first["spec"]["training"]["epochs"])
+    assert plan()[1] == 5

@@ -155,7 +155,7 @@ _STORE = (
     _mutation(
         "an event may be seen before one with a smaller id", "shared/store/events.py",
         "            connection.execute(select(func.pg_advisory_xact_lock(key)))\n", "            str(key)\n",
-        f"{EVENTS}::test_no_event_is_lost_to_one_that_was_committed_before_it",
+        "tests/shared/store/test_event_order.py::test_no_event_is_lost_to_one_that_was_committed_before_it",
     ),
     _mutation(
         "an epoch is committed and not told", "shared/store/queue.py",
