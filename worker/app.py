@@ -14,10 +14,10 @@ from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
 from worker.drain_flag import DrainFlag
+from worker.niceness import give_way
 
 # They tell of messages, most of which find their job taken; our own lines tell of jobs.
 CHATTY = ("celery.worker.strategy", "celery.app.trace")
-TRAINING_NICENESS = 10
 
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
@@ -65,8 +65,7 @@ def _start_child(**_: Any) -> None:
     # One thread each: two processes of one thread train more than one process of two.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
-    # On a shared machine those who wait for an answer come first; training uses whatever they leave.
-    os.nice(TRAINING_NICENESS)
+    give_way(parent=os.getppid())
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     from worker.tasks import Process
 
