@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Float, cast, insert, literal, select, text
 from sqlalchemy.orm import Session
 
+from shared.cells import Cells
 from shared.plan import Plan, plan
 from shared.spec import resolve
 from shared.store.db import Database
@@ -76,8 +77,10 @@ class _Wanted:
     state: ExperimentState
     created_at: datetime
     deleted_at: datetime | None
+    owner: str
     document: Mapping[str, Any]
     plan: Plan
+    cells: Cells
 
 
 def fill(database: Database, mixture: Mixture = Mixture()) -> None:
@@ -97,12 +100,17 @@ def fill(database: Database, mixture: Mixture = Mixture()) -> None:
 def _experiments(mixture: Mixture) -> Iterator[_Wanted]:
     specs = [resolve(document) for document in DOCUMENTS]
     planned = [(spec.model_dump(mode="json"), plan(spec)) for spec in specs]
+    # Each owner has posted each spec thousands of times, and trained it again every time.
+    cells = {(number, owner): Cells(spec, owner=owner) for number, spec in enumerate(specs) for owner in OWNERS}
     begin = datetime.now(UTC) - BETWEEN_POSTS * mixture.num_experiments
     for number in range(mixture.num_experiments):
-        document, its_plan = planned[number % len(planned)]
+        which, owner = number % len(planned), OWNERS[number % len(OWNERS)]
+        document, its_plan = planned[which]
         moment = begin + number * BETWEEN_POSTS
         deleted_at = moment if mixture.is_deleted(number) else None
-        yield _Wanted(number, mixture.state(number), moment, deleted_at, document, its_plan)
+        yield _Wanted(
+            number, mixture.state(number), moment, deleted_at, owner, document, its_plan, cells[which, owner]
+        )  # fmt: skip
 
 
 class _Rows:
@@ -120,7 +128,7 @@ class _Rows:
         experiment_id = new_id()
         self.experiments.append(
             {
-                "id": experiment_id, "owner": OWNERS[wanted.number % len(OWNERS)],
+                "id": experiment_id, "owner": wanted.owner,
                 "name": f"experiment {wanted.number}", "dataset": wanted.plan.spec.dataset.kind, "state": state,
                 "spec": wanted.document, "num_epochs": wanted.plan.num_epochs,
                 "provenance": {"actrobust": "0", "python": "3", "preset": None, "spec_sha256": "0" * 64},
@@ -149,7 +157,8 @@ class _Rows:
             self.runs += [
                 {
                     "id": new_id(), "experiment_id": experiment_id, "job_id": job_id, "position": run.position,
-                    "activation": run.activation, "rate": run.rate, "seed": run.seed, **how_far,
+                    "activation": run.activation, "rate": run.rate, "seed": run.seed,
+                    "cell": wanted.cells.of(run), **how_far,
                 }
                 for run in job.runs
             ]  # fmt: skip

@@ -1,13 +1,14 @@
 """How long the calls take whose cost might grow with what is stored: whole requests to the application, in process."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import httpx2
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from benchmarks.scale.filling import every, finished_experiments
+from benchmarks.scale.filling import DOCUMENTS, every, finished_experiments
 from benchmarks.scale.timing import Timing, timed
 from shared.settings import Settings
 from shared.store.db import Database
@@ -37,6 +38,7 @@ def measure(database: Database, settings: Settings, *, times: int) -> Iterator[T
     with TestClient(create_app(settings), headers={"Authorization": f"Bearer {key}"}) as http:
         yield from _lists(http, times=times)
         yield from _single(http, ids, times=times)
+        yield from _posts(http, times=times)
 
 
 def _lists(http: httpx2.Client, *, times: int) -> Iterator[Timing]:
@@ -70,6 +72,20 @@ def _single(http: httpx2.Client, ids: Any, *, times: int) -> Iterator[Timing]:
         assert answer.status_code == 304
 
     yield timed("robustness, 304", unchanged, times=times)
+
+
+def _posts(http: httpx2.Client, *, times: int) -> Iterator[Timing]:
+    """Experiments of 28 runs and 20 epochs: none of which was trained before, and all of which were, very often."""
+    base_seeds = count(1)
+
+    def new() -> None:
+        http.post("/experiments", json={**DOCUMENTS[0], "base_seed": next(base_seeds)}).raise_for_status()
+
+    def repeated() -> None:
+        http.post("/experiments", json=DOCUMENTS[0]).raise_for_status()
+
+    yield timed("post, what is new", new, times=times)
+    yield timed("post, what was trained before", repeated, times=times)
 
 
 def _get(http: httpx2.Client, paths: Iterator[str]) -> Callable[[], Any]:
