@@ -1,6 +1,7 @@
 """The deployed parts, one process each: `api`, `worker`, `reconciler`, `db upgrade`."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ from actrobust.commands.listening import listening_socket, refuse_open_host, url
 from actrobust.commands.output import CommandError, say, write
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from fastapi import FastAPI
 
     from shared.settings import Settings
@@ -97,9 +100,17 @@ def _application(settings: "Settings", *, access_log: bool) -> "FastAPI":
     """Made in each process that answers."""
     from api.app import create_app
 
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     if not access_log:
         logging.getLogger("api.access").setLevel(logging.WARNING)
     return create_app(settings)
+
+
+def _end_after(parent: "BaseProcess") -> None:
+    """One whose parent was killed with -9 ends: nobody would stop it, and it would keep the address for itself."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def worker(
