@@ -22,7 +22,7 @@ print(os.nice(0))
 
 
 def told(command: list[str]) -> tuple[int, int]:
-    """What the training process has added to its niceness, and that of its session; `command` leads a session of its own."""
+    """What a training process adds to its niceness, and that of its session, of which `command` is the leader."""
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], start_new_session=True,
         capture_output=True, text=True, timeout=60, check=True,
