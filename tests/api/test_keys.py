@@ -88,6 +88,8 @@ def test_the_right_key_opens_every_route(keys: Keys, method: str, path: str) -> 
     assert keys.call(method, path, keys.alice).status_code in expected
 
 
+# The stream of an experiment would not end if it were given to anybody.
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize(("method", "path"), OF_ONE_EXPERIMENT, ids=[" ".join(route) for route in OF_ONE_EXPERIMENT])
 def test_anothers_experiment_does_not_exist(keys: Keys, method: str, path: str) -> None:
     answer = problem(keys.call(method, path, keys.bob), 404)
