@@ -14,6 +14,7 @@ from sqlalchemy import Select, TableValuedAlias, Text, bindparam, func, insert, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
+from shared.store.states import JobState
 from shared.store.tables import EpochMetrics, Experiment, Job, Run
 
 T = TypeVar("T")
@@ -69,12 +70,22 @@ def _oldest(session: Session, cells: Sequence[str]) -> list[str]:
     return [run_id for run_id in found if run_id is not None]
 
 
+# A run that diverged is over before its job is, but trained again if the job's worker is lost. Jobs are asked one at a
+# time: a join might look through all that have succeeded.
+_IS_FINAL = select(Job.state).where(Job.id == Run.job_id).correlate(Run).scalar_subquery() == JobState.SUCCEEDED
+
+
 def _oldest_of(wanted: TableValuedAlias) -> Select[str | None]:
     oldest = (
         select(Run.id)
         .join(Experiment, Experiment.id == Run.experiment_id)
-        # As a literal: with a parameter the planner could not know that the index fits.
-        .where(Run.cell == wanted.c.value, Run.state == literal_column("'succeeded'"), Experiment.deleted_at.is_(None))
+        .where(
+            Run.cell == wanted.c.value,
+            # As a literal: with a parameter the planner could not know that the index fits.
+            Run.state == literal_column("'succeeded'"),
+            _IS_FINAL,
+            Experiment.deleted_at.is_(None),
+        )
         .order_by(Run.id)
         .limit(1)
         .scalar_subquery()
@@ -101,7 +112,7 @@ def _details(session: Session, run_ids: Sequence[str]) -> Iterator[tuple[str, Kn
     query = (
         select(Run.cell, Run.id, Run.experiment_id, Run.epoch, Job.numerics, *facts)
         .join(Job, Job.id == Run.job_id)
-        .where(Run.id.in_(run_ids), Run.experiment_id.in_(experiments))
+        .where(Run.id.in_(run_ids), Run.experiment_id.in_(experiments), _IS_FINAL)
         .order_by(Run.id)
     )
     for cell, run_id, experiment_id, epoch, numerics, *values in session.execute(query):

@@ -173,6 +173,17 @@ def test_a_diverged_run_stays_diverged(database: Database) -> None:
     ]  # fmt: skip
 
 
+def test_a_diverged_run_is_not_taken_over_while_its_job_may_train_it_again(database: Database) -> None:
+    (job_id,) = job_ids(database, post(database))
+    lease = claim(database, job_id)
+    measured_once = rows(database, lease, 1)
+    with database.write() as session:
+        queue.commit_epoch(session, lease, measured_once, diverged=[row.run_id for row in measured_once])
+    assert not any(reused(database, post(database)))
+    complete(database, lease)
+    assert all(reused(database, post(database)))
+
+
 @pytest.mark.parametrize("changes", [{"reuse": False}, {"base_seed": 1}, {"training": {"epochs": 4}}], ids=str)
 def test_nothing_is_taken_over_that_was_not_wanted_or_is_not_the_same(
     database: Database, changes: dict[str, Any]
