@@ -58,7 +58,8 @@ def metrics_page(
         .limit(limit)
     )
     if after is not None:
-        query = query.where(key > after)
+        # The first says it again: by a pair of two tables PostgreSQL only chooses among rows that it has read.
+        query = query.where(Run.position >= after[0], key > after)
     items = [dict(row._mapping) for row in session.execute(query)]
     return [(item, (item.pop("position"), item["epoch"])) for item in items]
 

@@ -1,6 +1,7 @@
 """No statement of the service may look through a whole table of those that grow; the planners of both databases say."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from shared.store.checkpoints import CheckpointStore
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
 from shared.store.keys import LOCAL_OWNER
+from shared.store.metrics import MetricsFilter, metrics_page
 from shared.store.presence import announce
 from shared.store.types import new_id
 from tests.shared.store.experiments import claim, commit, complete, fail, post
@@ -83,6 +85,21 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _reads_everything(node: Mapping[str, Any]) -> bool:
     is_scan = node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan"} and "Index Cond" not in node
     return is_scan and node.get("Relation Name") in GROWING and node.get("Index Name") not in OF_FEW_ROWS
+
+
+def test_a_late_page_of_metrics_reads_none_of_those_before_it(full: Database) -> None:
+    with full.read() as session:
+        (experiment_id,) = finished_experiments(session, "alice", 1)
+    with full.read() as session, listening(full) as heard:
+        assert metrics_page(session, experiment_id, MetricsFilter(), limit=10, after=(20, 3))[0][1] == (20, 4)
+    [(sql, values)] = [statement for statement in heard if statement[0].startswith("SELECT")]
+    with full.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+        else:
+            steps = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {sql}", values)]
+            steps = [step for step in steps if "Index Cond" in step]
+    assert any(re.search(r'position"? ?>', step) for step in steps), steps
 
 
 def work_on_a_job(database: Database, settings: Settings) -> None:
