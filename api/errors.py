@@ -64,7 +64,10 @@ KINDS: dict[type[Exception], Kind] = {
 
 
 def register_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+    """Answer every error with a problem document.
+
+    None needs a thread: that there are no more of them must be said, too.
+    """
     app.add_exception_handler(errors.ActrobustError, _domain_error)
     app.add_exception_handler(NoFreeConnectionError, _domain_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -105,7 +108,7 @@ def _fault(fault: FieldProblem) -> dict[str, str]:
     return {name: text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " ..." for name, text in texts.items()}
 
 
-def _domain_error(request: Request, error: Exception) -> Response:
+async def _domain_error(request: Request, error: Exception) -> Response:
     kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
     if kind is UNAVAILABLE:
         log.warning("unavailable", reason=str(error))
@@ -133,7 +136,7 @@ def _summary(faults: Sequence[FieldProblem]) -> str:
     return f"{len(faults)} things are wrong; 'errors' says where{shown}, and what is allowed"
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     detail = error.detail
@@ -156,7 +159,7 @@ def _allowed_methods(request: Request) -> list[str]:
     ]
 
 
-def _validation_error(request: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     details = error.errors()
     if any(detail["loc"][0] == "path" for detail in details):

@@ -97,7 +97,9 @@ class Question:
 
     def _made(self, parts: Parts, form: Form) -> bytes:
         with parts.database.read() as session:
-            return form.make(_document(session, self._asked(session)))
+            document = _document(session, self._asked(session))
+        # Drawing takes seconds, in which a database should not have to keep an old state for us.
+        return form.make(document)
 
     def _tag(self, parts: Parts, form: Form) -> str:
         wanted = self.wanted

@@ -12,6 +12,8 @@ from shared.errors import TooManyRequestsError
 MOST_FAILURES_PER_MINUTE = 60
 # A small request may ask for thousands of rows; each takes a tenth of a millisecond to write.
 MOST_RUNS_PER_MINUTE = 100_000
+# To tell what it would cost takes a tenth of that, and forms ask as one types.
+CHECKS_PER_RUN = 10
 
 
 class RateLimit:
@@ -20,6 +22,7 @@ class RateLimit:
     def __init__(self, requests_per_minute: int, *, most_runs: int) -> None:
         self._requests = RateLimitItemPerMinute(requests_per_minute)
         self._runs = RateLimitItemPerMinute(max(MOST_RUNS_PER_MINUTE, most_runs))
+        self._checked = RateLimitItemPerMinute(CHECKS_PER_RUN * self._runs.amount)
         self._failures = RateLimitItemPerMinute(MOST_FAILURES_PER_MINUTE)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
@@ -31,6 +34,11 @@ class RateLimit:
         """Raises: TooManyRequestsError: so many more runs are too many."""
         detail = f"{num_runs} more runs would be more than {self._runs.amount} posted in a minute"
         self._count(self._runs, "runs", owner, cost=num_runs, detail=detail)
+
+    def count_checked(self, owner: str, num_runs: int) -> None:
+        """Raises: TooManyRequestsError: so many more runs are too many to be checked."""
+        detail = f"{num_runs} more runs would be more than {self._checked.amount} checked in a minute"
+        self._count(self._checked, "checked", owner, cost=num_runs, detail=detail)
 
     def count_failure(self, address: str) -> None:
         """Raises: TooManyRequestsError: that was one too many."""

@@ -59,8 +59,9 @@ async def stream_events(
     After a lost worker the epochs since its last checkpoint are told again; the later one counts. A day after the end
     only the state and `done` are left; `/metrics` keeps all numbers. Lines that begin with a colon are heartbeats.
     """
-    parts.streams.require_place(owner)
     await run_in_threadpool(_require_experiment, parts, experiment_id, owner)
+    # Nothing is waited for between this and the moment when the stream takes its place.
+    parts.streams.require_place(owner)
     return EventStream(parts.streams, owner, experiment_id, position_of(last_event_id))
 
 

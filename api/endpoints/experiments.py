@@ -97,7 +97,9 @@ def create_experiment(
     """
     document = parse_json(posted.body)
     if query.validate_only:
-        plan = service.plan_document(parts.database, service.check(document, parts.settings), owner=posted.owner)
+        checked = service.check(document, parts.settings)
+        parts.rate_limit.count_checked(posted.owner, checked.plan.num_runs_at_most)
+        plan = service.plan_document(parts.database, checked, owner=posted.owner)
         return Response(plan.model_dump_json(exclude_unset=True), media_type="application/json")
     answer = service.earlier_answer(parts.database, posted)
     if answer is None:

@@ -18,6 +18,8 @@ WIDTH, HEIGHT = 460, 260
 PANEL_WIDTH, PANEL_HEIGHT, PANEL_COLUMNS = 150, 110, 3
 CELL = 34
 BAND_OPACITY = 0.12
+# More would take seconds to draw, and stand closer than one sees.
+MOST_POINTS = 10_000
 
 Answer = Mapping[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -193,14 +195,20 @@ def _rate(answer: Answer, rate: float | None) -> float:
 
 
 def _points(answer: Answer, rate: float) -> list[Mapping[str, Any]]:
+    """Every epoch of each activation; of very many each second, third and so on, with the first and the last."""
     if any("curve" not in entry for entry in answer["activations"]):
         raise MissingPartError("the answer has no curves; ask for them with include=curves")
-    return [
+    points: list[Mapping[str, Any]] = [
         {"activation": entry["activation"], **point}
         for entry in answer["activations"]
         for point in entry["curve"]
         if point["rate"] == rate
     ]
+    step = -(-len(points) // MOST_POINTS)
+    if step <= 1:
+        return points
+    ends = {1, max(point["epoch"] for point in points)}
+    return [point for point in points if point["epoch"] % step == 0 or point["epoch"] in ends]
 
 
 def _sweep_rows(entry: Answer) -> list[Mapping[str, Any]]:

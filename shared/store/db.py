@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,7 @@ class Database:
         # One statement sees one state anyway. Without a transaction around it, it is one message instead of three.
         self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if one_state else self.engine
         # SQLite's one writer at a time. Its own way to wait is to ask again after ever longer pauses, in no order.
-        is_sqlite = self.engine.dialect.name == "sqlite"
-        self._turn: AbstractContextManager[Any] = threading.Lock() if is_sqlite else nullcontext()
+        self._writers = threading.Lock() if self.engine.dialect.name == "sqlite" else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -67,9 +66,27 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with _named_failures(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            _named_failures(),
+            self._turn(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
             events.write_noted(session)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._writers is None:
+            yield
+            return
+        # As long as the one before may wait for another process; all who wait meanwhile give up together.
+        if not self._writers.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
+            raise ServiceUnavailableError("the database is busy with another process")
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     def ping(self) -> None:
         """Raises ServiceUnavailableError: the database does not answer."""
@@ -169,8 +186,14 @@ def _sqlite_engine(url: str) -> Engine:
     def _begin(connection: Any) -> None:
         if not connection.get_execution_options().get("actrobust_write", False):
             connection.exec_driver_sql("BEGIN")
-        elif not _begin_soon(connection.connection.driver_connection):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        driver = connection.connection.driver_connection
+        driver.execute("PRAGMA busy_timeout=0")
+        try:
+            if not _begin_soon(driver):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that its error is raised as any other
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={1000 * SQLITE_BUSY_TIMEOUT_S}")
 
     return engine
 
@@ -181,20 +204,16 @@ def _begin_soon(connection: sqlite3.Connection) -> bool:
     SQLite itself would ask again after pauses that grow to a tenth of a second, in which others come first.
     """
     deadline_s = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
-        while time.monotonic() < deadline_s:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                    return False
-                time.sleep(random.uniform(*SQLITE_PAUSE_S))  # noqa: S311 # nosec B311
-            else:
-                return True
-        return False
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={1000 * SQLITE_BUSY_TIMEOUT_S}")
+    while time.monotonic() < deadline_s:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                return False
+            time.sleep(random.uniform(*SQLITE_PAUSE_S))  # noqa: S311 # nosec B311
+        else:
+            return True
+    return False
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -1,12 +1,13 @@
 """The stream of events as a client sees it, from a real server where the stream has no end yet."""
 
+import asyncio
 import itertools
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import httpx2
 import pytest
@@ -236,6 +237,24 @@ def test_streams_leave_nothing_behind(served: Served, http: Client) -> None:
         assert served.streams._num_open == {"local": 2}
         assert served.app.state.parts.database.engine.pool.checkedout() == 0
     wait_until(lambda: not served.streams._num_open and not served.streams._channels)
+
+
+def test_also_of_many_that_come_at_once_only_so_many_are_opened(
+    served: Served, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_STREAMS", 3)
+    experiment_id = http.create_experiment(TINY_AND_QUICK)["id"]
+
+    async def answers() -> list[int]:
+        async with (
+            httpx2.AsyncClient(base_url=served.url, timeout=20, trust_env=False) as client,
+            AsyncExitStack() as all_of_them,
+        ):
+            streamed = [client.stream("GET", f"/experiments/{experiment_id}/events") for _ in range(30)]
+            opened = await asyncio.gather(*(all_of_them.enter_async_context(each) for each in streamed))
+            return [each.status_code for each in opened]
+
+    assert sorted(asyncio.run(answers())) == [200] * 3 + [429] * 27
 
 
 def test_an_owner_may_open_only_so_many(served: Served, http: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from api import rates
 from api.acquaintances import REMEMBERED_S
 from api.app import create_app
 from shared.settings import Settings
@@ -223,3 +224,14 @@ def test_a_small_request_for_many_runs_counts_as_many(sqlite_client: TestClient)
     refused = sqlite_client.post("/experiments", json=document)
     assert "20000 more runs" in problem(refused, 429)["detail"]
     assert int(refused.headers["retry-after"]) > 0
+
+
+def test_what_many_runs_would_cost_may_be_asked_more_often_but_not_for_ever(
+    sqlite_url: str, settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "CHECKS_PER_RUN", 2)
+    document = {**TINY, "num_seeds": 1000, "corruption": {"rates": [i / 20 for i in range(1, 10)]}}
+    with TestClient(create_app(settings_for(sqlite_url))) as client:
+        asked = [client.post("/experiments?validate_only=true", json=document) for _ in range(11)]
+    assert [answer.status_code for answer in asked] == [200] * 10 + [429]
+    assert "20000 more runs" in problem(asked[-1], 429)["detail"]

@@ -101,6 +101,17 @@ def test_learning_curves_show_clean_and_dirty() -> None:
     assert {(row["trained on"], row["score"]) for row in rows} == {("clean", 0.1), ("dirty", 0.2)}
 
 
+def test_of_very_many_epochs_as_many_are_drawn_as_one_can_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = answer(["relu", "elu"])
+    for entry in document["activations"]:
+        [first, *_] = entry["curve"]
+        entry["curve"] = [{**first, "epoch": epoch} for epoch in range(1, 101)]
+    assert len(values(drawn("degradation", document), holding="degradation")) == 200
+    monkeypatch.setattr(charts, "MOST_POINTS", 60)
+    rows = values(drawn("degradation", document), holding="degradation")
+    assert [row["epoch"] for row in rows if row["activation"] == "relu"] == [1, *range(4, 101, 4)]
+
+
 def test_a_sweep_starts_without_harm_at_clean_and_marks_where_an_activation_breaks_down() -> None:
     chart = drawn("sweep", answer(["relu", "elu"], rates=(0.05, 0.1)))
     assert {row["mean"] for row in values(chart, holding="mean") if row["rate"] == 0} == {0.0}

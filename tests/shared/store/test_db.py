@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from migrations.check import differences
 from shared.errors import ServiceUnavailableError
+from shared.store import db
 from shared.store.db import Database, upgrade
 from shared.store.keys import LOCAL_OWNER
 from shared.store.tables import Experiment, IdempotencyKey, Run
@@ -73,6 +75,36 @@ def test_writers_take_turns_and_lose_nothing(database: Database, database_url: s
         thread.join()
     with database.read() as session:
         assert session.get_one(IdempotencyKey, (LOCAL_OWNER, "counter")).status == 40
+
+
+def test_writers_behind_a_process_that_does_not_end_give_up_together(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "SQLITE_BUSY_TIMEOUT_S", 1)
+    upgrade(sqlite_url)
+    database, other = Database(sqlite_url), Database(sqlite_url)
+    waited_s = []
+
+    def write() -> None:
+        begin_s = time.monotonic()
+        with pytest.raises(ServiceUnavailableError), database.write() as session:
+            session.add(key("never"))
+        waited_s.append(time.monotonic() - begin_s)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    with other.write() as session:
+        session.add(key("at last"))
+        session.flush()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(waited_s) == 8
+    assert max(waited_s) < 4
+    with database.write() as session:  # nothing is left of it
+        session.add(key("next"))
+    for each in (database, other):
+        each.close()
 
 
 def test_rows_must_belong_to_something(database: Database) -> None:
