@@ -14,6 +14,7 @@ from sqlalchemy import select
 from shared.settings import Settings
 from shared.store import events, lifecycle, presence, queue, repository
 from shared.store.checkpoints import CheckpointStore
+from shared.store.clock_watch import ClockWatch
 from shared.store.db import Database
 from shared.store.doorbell import dispatch
 from shared.store.rows import unindexed
@@ -39,8 +40,9 @@ def run_forever(settings: Settings, stop: threading.Event, *duties: Duty) -> Non
     """
     database = Database(settings.effective_database_url)
     reconciler_id = new_id()
+    watch = ClockWatch(settings.lease_ttl_s)
     while not stop.is_set():
-        sweep(database, settings, *duties)
+        sweep(database, settings, *duties, watch=watch)
         # One that is not running would be missed by nobody until a worker is lost.
         _attempt("announce", partial(_announce, database, reconciler_id))
         stop.wait(settings.reconcile_interval_s)
@@ -58,10 +60,19 @@ def _leave(database: Database, reconciler_id: str) -> None:
         presence.leave(session, reconciler_id)
 
 
-def sweep(database: Database, settings: Settings, *more: Duty) -> None:
-    """One round of all duties; none keeps the others from their turn."""
+def sweep(database: Database, settings: Settings, *more: Duty, watch: ClockWatch | None = None) -> None:
+    """One round of all duties; none keeps the others from their turn.
+
+    Args:
+        watch: keeps jobs with their workers while it distrusts the clock.
+    """
+
+    def reap(database: Database, settings: Settings) -> None:
+        if watch is None or watch.is_steady(database):
+            reap_silent(database, settings)
+
     duties: tuple[Duty, ...] = (
-        reap_silent, finish_experiments, *more, dispatch, purge_deleted, remove_checkpoints, forget_old,
+        reap, finish_experiments, *more, dispatch, purge_deleted, remove_checkpoints, forget_old,
     )  # fmt: skip
     for duty in duties:
         _attempt(getattr(duty, "__name__", "duty"), partial(duty, database, settings))
