@@ -64,7 +64,7 @@ def get_robustness_chart(
 
     `degradation`: per epoch, with simultaneous bands; `curves`: clean and dirty learning curves; `sweep`: against the
     rate, with breakdown; `pairs`: who loses more than whom; `forest`: the final degradations with their verdicts. Of curves
-    with more than 10,000 points in all only every second epoch is drawn, or third, and so on.
+    with more than 5,000 points in all only every second epoch is drawn, or third, and so on.
     """
     from shared.analysis.charts import VIEWS
 

@@ -19,7 +19,7 @@ PANEL_WIDTH, PANEL_HEIGHT, PANEL_COLUMNS = 150, 110, 3
 CELL = 34
 BAND_OPACITY = 0.12
 # More would take seconds to draw, and stand closer than one sees.
-MOST_POINTS = 10_000
+MOST_POINTS = 5_000
 
 Answer = Mapping[str, Any]
 Rows = Sequence[Mapping[str, Any]]
