@@ -63,8 +63,8 @@ def get_robustness_chart(
     """The comparison as a picture: as SVG or PNG, or as Vega-Lite to draw it elsewhere.
 
     `degradation`: per epoch, with simultaneous bands; `curves`: clean and dirty learning curves; `sweep`: against the
-    rate, with breakdown; `pairs`: who loses more than whom; `forest`: the final degradations with their verdicts. Of curves
-    with more than 5,000 points in all only every second epoch is drawn, or third, and so on.
+    rate, with breakdown; `pairs`: who loses more than whom; `forest`: the final degradations with their verdicts.
+    Of curves with more than 5,000 points in all only every second epoch is drawn, or third, and so on.
     """
     from shared.analysis.charts import VIEWS
 

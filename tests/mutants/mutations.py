@@ -162,6 +162,11 @@ _STORE = (
         "        events.epoch_committed(session, experiment_id, lease.job_id, rows[0].epoch)\n", "        pass\n",
         f"{EVENTS}::test_an_experiment_is_told_from_its_beginning_to_its_end",
     ),
+    _mutation(
+        "a clock that jumped is trusted", "shared/store/clock_watch.py",
+        "self._steady_from_s = answered_s + self._lease_ttl_s", "self._steady_from_s = answered_s",
+        "tests/shared/store/test_clock_watch.py::test_a_worker_that_lives_keeps_its_job_when_the_clock_jumps",
+    ),
 )  # fmt: skip
 
 _CHECKPOINTS_AND_WORKERS = (
@@ -217,6 +222,11 @@ _API = (
         '"owner": owner, ', "",
         "tests/shared/store/test_reuse.py::test_what_another_owner_trained_is_not_taken_over",
         "tests/shared/test_cells.py::test_nobody_is_given_what_another_owner_trained",
+    ),
+    _mutation(
+        "a run is taken over that its job may train again", "shared/store/reuse.py",
+        ".scalar_subquery() == JobState.SUCCEEDED", ".scalar_subquery() != JobState.PENDING",
+        "tests/shared/store/test_reuse.py::test_a_diverged_run_is_not_taken_over_while_its_job_may_train_it_again",
     ),
     _mutation(
         "everybody changes every experiment", "shared/store/repository.py",
