@@ -206,7 +206,7 @@ def _wait_for_epoch(service: httpx2.Client, experiment_id: str, epochs: int) -> 
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(service: httpx2.Client) -> None:
-    document = {**SMALL, "activations": ["relu"], "num_seeds": 1, "training": {"epochs": 200}}
+    document = {**SMALL, "activations": ["relu"], "num_seeds": 1, "training": {"epochs": 100}}
     undisturbed = numbers(all_metrics(service, finished(service, document)))
     experiment_id = post(service, document)
     _wait_for_epoch(service, experiment_id, 30)
@@ -214,7 +214,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(service: httpx2.Client) -> 
         os.kill(process.pid, signal.SIGKILL)
     wait_for(service, experiment_id, "succeeded")
     rows = all_metrics(service, experiment_id)
-    assert len(rows) == 3 * 200
+    assert len(rows) == 3 * 100
     assert numbers(rows) == undisturbed
 
 
