@@ -51,7 +51,7 @@ class Copy:
         report = self.folder / "report.xml"
         report.unlink(missing_ok=True)
         options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile", "unshrunk", f"--junitxml={report}"]
-        # Two dozen starts of pytest: compiled code is kept even where the environment forbids it.
+        # Dozens of starts of pytest: compiled code is kept even where the environment forbids it.
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": ""}
         subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
