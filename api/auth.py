@@ -39,7 +39,7 @@ async def _owner(
 
 def _identify(request: Request, parts: Parts, key: str | None) -> str:
     try:
-        with parts.database.read() as session:
+        with parts.database.look() as session:
             owner = _found(session, key)
     except InvalidKeyError:
         parts.rate_limit.count_failure(request.client.host if request.client else "unknown")
