@@ -1,5 +1,6 @@
 """How long the calls take whose cost might grow with what is stored: whole requests to the application, in process."""
 
+import gc
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -36,6 +37,7 @@ def measure(database: Database, settings: Settings, *, times: int) -> Iterator[T
     with database.read() as session:
         ids = finished_experiments(session, OWNER, 200)
     with TestClient(create_app(settings), headers={"Authorization": f"Bearer {key}"}) as http:
+        gc.freeze()  # as `actrobust api` does
         yield from _lists(http, times=times)
         yield from _single(http, ids, times=times)
         yield from _posts(http, times=times)
