@@ -5,6 +5,7 @@ import os
 import threading
 from typing import Any
 
+import billiard.pool
 from celery import signals
 from kombu.entity import Queue
 from kombu.message import Message
@@ -35,6 +36,11 @@ def _acknowledge(message: Message, *_: Any, **options: Any) -> None:
 
 _acknowledge.__name__ = Message.ack_log_error.__name__  # Celery's pool knows it by its name
 Message.ack_log_error = _acknowledge  # type: ignore[method-assign,assignment]
+
+# Before it exits, a child waits for its parent to read what became of its last message. A parent that was asked to end
+# while the message was on its way has dropped it and never reads: for 30 s each waits for the other. Nothing is lost
+# with the answer, since the database knows what became of the job. In tenths of a second.
+billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
 draining = DrainFlag()

@@ -1,5 +1,6 @@
 """All cases and storms, on one stack after another, from a seed, for a while; what was injected and what it broke."""
 
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -125,7 +126,16 @@ def _tell(stack: Stack, item: Item, report: Report, say: Callable[[str], None]) 
     except Exception as error:  # noqa: BLE001 (whatever it is, it is a finding)
         good = False
         say(f"VIOLATION in {item.name}, seed {item.seed}: {type(error).__name__}: {error}\nreplay: {item.command}")
+        say(f"logs: {_kept_logs(stack)}")
     report.add(item, stack.tally, good=good)
     say(f"  {'good' if good else 'BROKEN'} after {time.monotonic() - began:.0f} s, "
         f"{sum(report.injected.values())} faults so far")  # fmt: skip
     return good
+
+
+def _kept_logs(stack: Stack) -> Path:
+    """A folder with what the parts have logged so far: a replay meets the same faults, not the same moments."""
+    folder = Path(tempfile.mkdtemp(prefix="actrobust-faults-logs-"))
+    for log in stack.folder.glob("*.log"):
+        shutil.copy(log, folder)
+    return folder

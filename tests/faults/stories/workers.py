@@ -1,7 +1,9 @@
 """Workers that are killed, stopped or asked to end."""
 
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import psutil
@@ -104,3 +106,23 @@ def worker_asked_to_end_hands_its_job_back_in_time(stack: Stack, rng: Random) ->
     assert ended(stack, experiment_id) == "succeeded"
     jobs = [job_of(stack, experiment_id, activation) for activation in ("relu", "tanh")]
     assert [job.losses for job in jobs] == [0, 0]
+
+
+@case(always_on=SQLITE)
+def worker_whose_child_is_slow_to_take_a_message_ends_in_time(stack: Stack, rng: Random) -> None:
+    """The message is on its way to the child when the worker is asked to end: nobody will listen to its answer."""
+    children = stack.training_processes()
+    stack.note("child stopped")
+    for child in children:
+        child.suspend()
+    experiment_id = stack.client.post("pair")
+    time.sleep(1.0)
+    for child in children:
+        threading.Timer(1.0, child.resume).start()
+    stack.note("worker asked to end")
+    with ThreadPoolExecutor(len(WORKERS)) as pool:
+        took_s = list(pool.map(lambda name: stack.parts[name].end(signal.SIGTERM), WORKERS))
+    assert max(took_s) < GRACE_S, f"the workers took {took_s} s to end"
+    for name in WORKERS:
+        stack.parts[name].start(wait=False)
+    assert ended(stack, experiment_id) == "succeeded"
