@@ -118,10 +118,15 @@ class PostgresServer:
             self._free.append(name)
         return self.url_of(self._free.pop())
 
+    def disconnect_all(self, url: str) -> None:
+        """Close every connection to a database from the server's side."""
+        name = make_url(url).database
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
     def take_back(self, url: str) -> None:
         """Empty a database for the next test; one that a test has altered beyond that is not lent again."""
+        self.disconnect_all(url)
         name = str(make_url(url).database)
-        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         deletes = [f'DELETE FROM "{table.name}"' for table in reversed(Base.metadata.sorted_tables)]
         with contextlib.suppress(psycopg.Error):
             self.execute("; ".join(deletes), database=name)

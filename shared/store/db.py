@@ -27,8 +27,9 @@ POSTGRES_OPTIONS = (
 )
 # A server that went away without a word is found out before a lease of the default length is over.
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
-# A connection that was idle for longer may have been closed by the server, or by something on the way.
-MOST_IDLE_S = 1.0
+# A connection that was idle for longer may have been closed by the server, or by something on the way. No server that
+# fell is back in less, so that it costs those only whom it was serving.
+MOST_IDLE_S = 0.1
 UNKNOWN_TABLE_OR_COLUMN = ("42P01", "42703")
 # What a server answers that was demoted to a standby a moment ago.
 READ_ONLY = "25006"

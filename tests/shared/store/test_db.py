@@ -55,6 +55,18 @@ def test_reading_changes_nothing(database: Database) -> None:
         assert list(session.scalars(select(IdempotencyKey.key))) == []
 
 
+@pytest.mark.postgres
+def test_a_server_that_is_back_after_a_moment_costs_nobody_his_request(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    database = Database(postgres_url)
+    database.ping()
+    postgres_server.disconnect_all(postgres_url)
+    time.sleep(0.15)  # no server starts in less
+    database.ping()
+    database.close()
+
+
 @pytest.mark.parametrize("in_one_process", [True, False])
 def test_writers_take_turns_and_lose_nothing(database: Database, database_url: str, in_one_process: bool) -> None:
     with database.write() as session:
