@@ -1,5 +1,6 @@
 """What a training process does: announce itself, claim a job, train it, and leave the job in a known state."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from shared.settings import Settings
 from shared.store import counters, presence, queue
 from shared.store.counters import CounterName
 from shared.store.db import Database
-from shared.store.doorbell import WORKER_SILENCE_S, dispatch, queues_of
+from shared.store.doorbell import WORKER_SILENCE_S, Unanswered, dispatch, queues_of, unanswered
 from shared.store.queue import Lease
 from shared.store.types import new_id
 from worker.lease_keeper import LeaseKeeper, StopReason
@@ -41,6 +42,9 @@ class Process:
         self.epochs = Tally()
         self._left = threading.Event()
         self._unfit_until = 0.0
+        # Of messages: odd while one is being answered.
+        self._num_begun_and_ended = 0
+        self._last_look: tuple[Unanswered | None, int] = (None, 0)
 
     @classmethod
     def current(cls, settings: Settings, draining: Callable[[], bool]) -> Self:
@@ -58,6 +62,10 @@ class Process:
                 self._tell(
                     lambda session: presence.announce(session, self.worker_id, device=self.settings.worker_device)
                 )
+                if self.is_deaf():
+                    log.error("no message reaches this process, it makes room for another")
+                    self.leave()
+                    os._exit(1)
                 self._left.wait(WORKER_SILENCE_S / 3)
 
         threading.Thread(target=announce, name="presence", daemon=True).start()
@@ -79,8 +87,33 @@ class Process:
             self.epochs.add(num_epochs)
             log.warning("presence not told", error=f"{type(error).__name__}: {error}")
 
+    def is_deaf(self) -> bool:
+        """Whether a job's message was sent again since the last time, and this process has been idle all the while.
+
+        Celery's parent may break the pipe to its child when the broker dies: what comes then is never taken for whole,
+        and the child waits for the rest for ever.
+        """
+        try:
+            with self.database.look() as session:
+                now_waiting = unanswered(session, devices=queues_of(self.settings.worker_device))
+        except Exception as error:  # noqa: BLE001 (a thread that ends would take this process from the living)
+            log.debug("waiting jobs not looked up", error=str(error))
+            return False
+        (before, num_before), num_now = self._last_look, self._num_begun_and_ended
+        self._last_look = now_waiting, num_now
+        if now_waiting is None or before is None or num_now % 2 or self.draining():
+            return False
+        return num_now == num_before and now_waiting.is_another_message_than(before)
+
     def train(self, job_id: str) -> None:
         """Train what was interrupted elsewhere, then this job; return at once when it is somebody else's or over."""
+        self._num_begun_and_ended += 1
+        try:
+            self._train(job_id)
+        finally:
+            self._num_begun_and_ended += 1
+
+    def _train(self, job_id: str) -> None:
         # Loads torch: seconds that must not pass between the claim and the first renewal.
         import worker.training_job  # noqa: F401
 

@@ -4,6 +4,9 @@ The jobs table is the truth. A job is `dispatched` once its message was sent; th
 answered while a worker was idle, so the broker may forget everything at any time.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -140,6 +143,27 @@ def _take_unanswered(session: Session, device: str) -> list[tuple[str, str]]:
         .limit(idle)
     )
     return _mark_dispatched(session, waiting.with_for_update(skip_locked=True), JobState.DISPATCHED)
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A job whose message nobody has answered yet."""
+
+    job_id: str
+    sent_at: datetime
+
+    def is_another_message_than(self, before: "Unanswered") -> bool:
+        """Whether it was sent again for the same job."""
+        return self.job_id == before.job_id and self.sent_at > before.sent_at
+
+
+def unanswered(session: Session, *, devices: Collection[str]) -> Unanswered | None:
+    """The job of some kinds that is sent again first, if any is waiting for an answer."""
+    query = select(Job.id, Job.dispatched_at).where(Job.state == JobState.DISPATCHED, Job.device.in_(devices))
+    for job_id, sent_at in session.execute(query.order_by(Job.id).limit(1)):
+        if sent_at is not None:
+            return Unanswered(job_id, sent_at)
+    return None
 
 
 def _mark_dispatched(session: Session, query: Any, state: JobState) -> list[tuple[str, str]]:

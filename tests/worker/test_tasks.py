@@ -1,9 +1,10 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
@@ -12,7 +13,7 @@ from shared.store.counters import CounterName
 from shared.store.db import Database
 from shared.store.keys import LOCAL_OWNER
 from shared.store.states import ExperimentState, JobState, RunState
-from shared.store.tables import Worker
+from shared.store.tables import Job, Worker
 from shared.store.types import new_id
 from tests.shared.store.experiments import (
     claim,
@@ -63,6 +64,25 @@ def test_a_process_that_drains_takes_no_job(database: Database, settings: Settin
     _, (job_id,) = post_jobs(database, "relu")
     train(settings, job_id, draining=lambda: True)
     assert (job(database, job_id).state, job(database, job_id).token) == (JobState.PENDING, 0)
+
+
+def test_a_process_that_idles_while_a_job_is_sent_out_again_is_deaf(database: Database, settings: Settings) -> None:
+    _, (job_id, _) = post_jobs(database, "relu", "tanh")
+    process = Process(settings, never)
+
+    def is_deaf_after(*, sent_at: datetime | None) -> bool:
+        with database.write() as session:
+            session.execute(
+                update(Job).where(Job.id == job_id).values(state=JobState.DISPATCHED, dispatched_at=sent_at)
+            )
+        return process.is_deaf()
+
+    first, again, once_more = (datetime(2026, 3, 1, 12, 0, second, tzinfo=UTC) for second in (0, 6, 12))
+    assert not is_deaf_after(sent_at=first)
+    assert not is_deaf_after(sent_at=first)  # another worker may have taken it in reserve
+    assert is_deaf_after(sent_at=again)
+    process.train(new_id())
+    assert not is_deaf_after(sent_at=once_more)  # messages do come
 
 
 def test_a_process_without_a_gpu_leaves_jobs_that_ask_for_one(database: Database, settings: Settings) -> None:

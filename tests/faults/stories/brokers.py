@@ -61,7 +61,7 @@ def worker_that_acknowledged_to_a_dead_broker_hears_of_jobs_again(stack: Stack, 
             parent.resume()
         time.sleep(1.0)
         stack.broker.start()
-        stack.wait_until(lambda: _num_listening(stack) == len(WORKERS), "every worker listens", timeout_s=30)
+        stack.wait_until(lambda: _num_listening(stack) == len(WORKERS), "every worker listens", timeout_s=60)
 
 
 def _num_listening(stack: Stack) -> int:

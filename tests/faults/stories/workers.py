@@ -1,9 +1,11 @@
 """Workers that are killed, stopped or asked to end."""
 
 import signal
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import psutil
@@ -126,3 +128,22 @@ def worker_whose_child_is_slow_to_take_a_message_ends_in_time(stack: Stack, rng:
     for name in WORKERS:
         stack.parts[name].start(wait=False)
     assert ended(stack, experiment_id) == "succeeded"
+
+
+@case(always_on=SQLITE)
+def child_whose_pipe_is_broken_makes_room_for_another(stack: Stack, rng: Random) -> None:
+    """Celery's parent loses its place in the middle of a message, as it has done when the broker died."""
+    ended(stack, stack.client.post("pair"))
+    stack.note("pipe broken")
+    for child in stack.training_processes():
+        pipe = Path(f"/proc/{child.pid}/fd/{_read_by(child.pid)}")
+        pipe.write_bytes(struct.pack(">I", 2**20))  # the length of a message of which nothing comes
+    experiment_id = stack.client.post("pair")
+    assert ended(stack, experiment_id) == "succeeded"
+
+
+def _read_by(pid: int) -> int:
+    """The file that a process waits for."""
+    number, first, *_ = Path(f"/proc/{pid}/syscall").read_text().split()
+    assert number == "0", f"it does not read, but waits in call {number}"
+    return int(first, 16)
