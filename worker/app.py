@@ -5,15 +5,14 @@ import os
 import threading
 from typing import Any
 
-import billiard.pool
 from celery import signals
 from kombu.entity import Queue
-from kombu.message import Message
 
 from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.store.doorbell import QUEUES, TRAIN_TASK, queues_of
 from shared.store.doorbell import celery_app as make_celery_app
+from worker import celery_repairs
 from worker.drain_flag import DrainFlag
 from worker.niceness import give_way
 
@@ -23,24 +22,7 @@ CHATTY = ("celery.worker.strategy", "celery.app.trace")
 settings = Settings()
 celery_app = make_celery_app(settings.effective_broker_url)
 celery_app.conf.task_queues = [Queue(QUEUES[device]) for device in queues_of(settings.worker_device)]
-
-
-def _acknowledge(message: Message, *_: Any, **options: Any) -> None:
-    """Acknowledge, and say so when the broker is gone.
-
-    Kombu's own only logs that. The failed attempt has taken the connection from the loop that watches it, so that
-    nobody notices any more: the worker waits for messages until it is restarted. Raised, it connects again.
-    """
-    message.ack(**options)
-
-
-_acknowledge.__name__ = Message.ack_log_error.__name__  # Celery's pool knows it by its name
-Message.ack_log_error = _acknowledge  # type: ignore[method-assign,assignment]
-
-# Before it exits, a child waits for its parent to read what became of its last message. A parent that was asked to end
-# while the message was on its way has dropped it and never reads: for 30 s each waits for the other. Nothing is lost
-# with the answer, since the database knows what became of the job. In tenths of a second.
-billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
+celery_repairs.apply()
 
 # Made before the fork: the parent sets it on SIGTERM, and every child sees it between two slices of training.
 draining = DrainFlag()

@@ -90,8 +90,8 @@ class Process:
     def is_deaf(self) -> bool:
         """Whether a job's message was sent again since the last time, and this process has been idle all the while.
 
-        Celery's parent may break the pipe to its child when the broker dies: what comes then is never taken for whole,
-        and the child waits for the rest for ever.
+        Once a pipe between Celery's parent and its child has lost a byte, no message is ever whole again, and the child
+        waits for the rest for ever.
         """
         try:
             with self.database.look() as session:
