@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import psutil
 import redis
 from sqlalchemy import select, text
 
@@ -73,6 +74,11 @@ def kill_child(stack: Stack, rng: Random) -> None:
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def wake(process: psutil.Process) -> None:
+    """Let a stopped process go on, if it is still there."""
+    _signal(process.pid, signal.SIGCONT)
 
 
 def kill_worker(stack: Stack, rng: Random) -> None:
