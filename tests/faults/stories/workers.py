@@ -146,6 +146,10 @@ def child_whose_pipe_is_broken_makes_room_for_another(stack: Stack, rng: Random)
             pipe.write_bytes(struct.pack(">I", 2**20))  # the length of a message of which nothing comes
     experiment_id = stack.client.post("pair")
     assert ended(stack, experiment_id) == "succeeded"
+    # As long as one of them serves everybody, the other notices nothing.
+    for name in WORKERS:
+        stack.parts[name].end()
+        stack.parts[name].start(wait=False)
 
 
 def _pipe_that_is_read_by(pid: int, *, patience_s: float = 5.0) -> Path | None:
