@@ -186,6 +186,16 @@ _CHECKPOINTS_AND_WORKERS = (
         "tests/worker/test_lease_keeper.py::test_who_cannot_renew_stops_before_the_lease_may_pass_to_another",
     ),
     _mutation(
+        "a pool listens to the pipes of a child that was killed", "worker/celery_repairs.py",
+        "        del pool._fileno_to_outq[child.outqR_fd]", "        pass",
+        "tests/worker/test_celery_repairs.py::test_nobody_listens_to_the_pipes_of_a_child_that_was_killed_at_work",
+    ),
+    _mutation(
+        "a process that no message reaches stays", "worker/tasks.py",
+        "return num_now == num_before and now_waiting.is_another_message_than(before)", "return False",
+        "tests/worker/test_tasks.py::test_a_process_that_idles_while_a_job_is_sent_out_again_is_deaf",
+    ),
+    _mutation(
         "a write is given up as soon as the database is away", "worker/tasks.py",
         "            if give_up():\n                raise\n", "            raise\n",
         "tests/worker/test_tasks.py::test_a_write_is_repeated_until_the_database_answers",
